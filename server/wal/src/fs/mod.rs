@@ -11,7 +11,10 @@
 
 pub mod faulty;
 pub mod memory;
+mod names;
 pub mod real;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, io, sync::Arc, time::SystemTime};
 

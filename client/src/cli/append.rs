@@ -1,0 +1,279 @@
+//! `inkpot append`: stdin becomes records of a file. Ends well only when every record is acknowledged; in every other
+//! case it says which part of the input is in the file for sure.
+
+use super::{
+    context::Context,
+    failure::{Exit, Failure},
+    input::{self, Cut, InputError, Records},
+    interrupt::Interrupts,
+    output::{self, Format, Level},
+    units,
+};
+use bytes::Bytes;
+use indicatif::ProgressBar;
+use inkpot_client::{BatchPolicy, Error, OpenOptions, Producer, Progress, Session, Writer};
+use inkpot_proto::v1::{Admission, Outcome};
+use serde::Serialize;
+use std::{fmt, io, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
+
+/// How long acks are waited for after an interrupt.
+const LAST_ACKS: Duration = Duration::from_secs(5);
+
+/// Append stdin to a file, a record per line
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Path of the file below the tenant's root
+    path: String,
+    /// Send chunks of bytes instead of lines
+    #[arg(long)]
+    raw: bool,
+    /// Size of a chunk
+    #[arg(long, default_value = "64KiB", value_parser = units::some_bytes, requires = "raw", value_name = "BYTES")]
+    chunk_size: usize,
+    /// Name of this producer, for exactly-once over restarts of both sides; without it: a random one
+    #[arg(long, value_name = "ID")]
+    producer: Option<String>,
+    /// Which life of the producer this is; higher fences lower; without it: the server allots the next
+    #[arg(long, requires = "producer", value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    epoch: Option<u64>,
+    /// What a record survives once it is acknowledged
+    #[arg(long, value_enum, default_value_t = Level::Synced)]
+    durability: Level,
+    /// Most records of one append
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    batch_records: Option<u32>,
+    /// Most bytes of one append
+    #[arg(long, value_parser = units::some_bytes, value_name = "BYTES")]
+    batch_bytes: Option<usize>,
+    /// How long a record may wait for others to share its append
+    #[arg(long, value_parser = units::duration, value_name = "TIME")]
+    linger: Option<Duration>,
+    /// Give up after this long without progress; until then server restarts are ridden through
+    #[arg(long, default_value = "60s", value_parser = units::duration, value_name = "TIME")]
+    give_up_after: Duration,
+    /// At a limit of the tenant fail at once instead of waiting for room
+    #[arg(long)]
+    reject: bool,
+}
+
+impl Args {
+    fn options(&self) -> OpenOptions {
+        let mut batch = BatchPolicy::default();
+        batch.max_records = self.batch_records.map_or(batch.max_records, |n| n as usize);
+        batch.max_bytes = self.batch_bytes.unwrap_or(batch.max_bytes);
+        batch.linger = self.linger.unwrap_or(batch.linger);
+        let producer = match &self.producer {
+            Some(id) => Producer::Named { id: id.clone(), epoch: self.epoch },
+            None => Producer::Auto,
+        };
+        let admission = if self.reject { Admission::Reject } else { Admission::Wait };
+        OpenOptions { durability: self.durability.into(), admission, producer, batch, ..OpenOptions::default() }
+    }
+
+    fn cut(&self) -> Cut {
+        if self.raw { Cut::Chunks(self.chunk_size) } else { Cut::Lines }
+    }
+}
+
+/// Runs `inkpot append`.
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let interrupts = Interrupts::watch()?;
+    let (session, mut writer) = tokio::select! {
+        opened = open(context, &args) => opened?,
+        () = interrupts.reached(1) => return Err(Failure::new(Exit::Interrupted, "interrupted; nothing was sent")),
+    };
+    let limits = writer.opened().limits;
+    let limit = limits.max_record_bytes.min(limits.max_append_bytes);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if args.raw && args.chunk_size > limit {
+        let message = format!("--chunk-size {} is above the record limit of {limit} bytes", args.chunk_size);
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let records =
+        input::spawn(io::stdin(), args.cut(), limit).map_err(|error| Failure::error("cannot read stdin", error))?;
+    let ending = copy(&mut writer, records, &interrupts).await;
+    let ending = settle(&mut writer, ending, &interrupts).await;
+    let summary = Summary::new(&args.path, &writer.progress(), &session, &ending);
+    match context.format {
+        Format::Json => output::emit_json(&summary)?,
+        Format::Text => output::say(&summary),
+    }
+    session.close().await;
+    ending.exit()
+}
+
+async fn open(context: &Context, args: &Args) -> Result<(Session, Writer), Failure> {
+    let client = context.builder().give_up_after(args.give_up_after).connect().await;
+    // Nothing has been sent, so nothing is in doubt.
+    let client = client.map_err(|error| Failure::reading(context.endpoint(), &error))?;
+    let session = client.session().await.map_err(|error| Failure::reading(context.endpoint(), &error))?;
+    let writer = session.open(&args.path, args.options()).await.map_err(|error| Failure::reading(&args.path, &error))?;
+    Ok((session, writer))
+}
+
+/// What made the copying end.
+#[derive(Debug)]
+enum Ending {
+    /// The input is at its end.
+    Complete,
+    /// A signal.
+    Interrupted,
+    /// The input cannot be sent any further.
+    Input(InputError),
+    /// The server or the transport.
+    Stopped(Error),
+}
+
+/// Sends records until there are no more, or no more can be sent.
+async fn copy(writer: &mut Writer, mut records: mpsc::Receiver<Records>, interrupts: &Interrupts) -> Ending {
+    let bar = output::spinner();
+    let ending = loop {
+        let chunk = tokio::select! {
+            biased;
+            () = interrupts.reached(1) => break Ending::Interrupted,
+            chunk = records.recv() => chunk,
+        };
+        let chunk = match chunk {
+            None => break Ending::Complete,
+            Some(Err(error)) => break Ending::Input(error),
+            Some(Ok(chunk)) => chunk,
+        };
+        let sent = tokio::select! {
+            biased;
+            () = interrupts.reached(1) => break Ending::Interrupted,
+            sent = send(writer, chunk) => sent,
+        };
+        if let Err(error) = sent {
+            break Ending::Stopped(error);
+        }
+        show(&bar, &writer.progress());
+    };
+    bar.finish_and_clear();
+    ending
+}
+
+async fn send(writer: &mut Writer, records: Vec<Bytes>) -> Result<(), Error> {
+    for record in records {
+        writer.write(record).await?;
+    }
+    Ok(())
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    if !bar.is_hidden() {
+        let Progress { sent_records, acked_records, acked_bytes, .. } = progress;
+        bar.set_message(format!("{acked_records} of {sent_records} records acknowledged, {acked_bytes} bytes"));
+    }
+}
+
+/// Waits for the acks of what was sent: until the library gives up, but after an interrupt only a bounded time, and
+/// after the next one not at all.
+async fn settle(writer: &mut Writer, ending: Ending, interrupts: &Interrupts) -> Ending {
+    match ending {
+        Ending::Stopped(error) => Ending::Stopped(error),
+        Ending::Interrupted => {
+            last_acks(writer, interrupts).await;
+            Ending::Interrupted
+        }
+        Ending::Complete | Ending::Input(_) => {
+            let flushed = tokio::select! {
+                biased;
+                () = interrupts.reached(1) => None,
+                flushed = writer.flush() => Some(flushed),
+            };
+            match flushed {
+                Some(Ok(_)) => ending,
+                Some(Err(error)) => Ending::Stopped(error),
+                None => {
+                    last_acks(writer, interrupts).await;
+                    Ending::Interrupted
+                }
+            }
+        }
+    }
+}
+
+/// What it gives stands in the writer's progress; that it fails shows there as well.
+async fn last_acks(writer: &mut Writer, interrupts: &Interrupts) {
+    output::say("inkpot: interrupted; waiting for the last acknowledgements (again: stop at once)");
+    tokio::select! {
+        _ = timeout(LAST_ACKS, writer.flush()) => {}
+        () = interrupts.reached(2) => {}
+    }
+}
+
+impl Ending {
+    fn exit(self) -> Result<Exit, Failure> {
+        match self {
+            Self::Complete => Ok(Exit::Done),
+            Self::Interrupted => Ok(Exit::Interrupted),
+            Self::Input(error) => Err(Failure::new(Exit::Error, error.to_string())),
+            Self::Stopped(error) => Err(Failure::writing("append stopped", &error)),
+        }
+    }
+}
+
+/// What became of the input. Offsets in bytes of the file.
+#[derive(Debug, Serialize)]
+struct Summary {
+    path: String,
+    /// Whether the whole input is acknowledged.
+    complete: bool,
+    records_sent: u64,
+    records: u64,
+    bytes: u64,
+    /// Sent, and not in the file: the server refused one of them and with it those behind it.
+    records_refused: u64,
+    /// Sent, and neither acknowledged nor refused: in the file or not.
+    records_unknown: u64,
+    first_offset: Option<u64>,
+    end_offset: Option<u64>,
+    level: Option<&'static str>,
+    duplicates: u64,
+    reconnects: u64,
+}
+
+impl Summary {
+    fn new(path: &str, progress: &Progress, session: &Session, ending: &Ending) -> Self {
+        let open = progress.sent_records.saturating_sub(progress.acked_records);
+        let refused = matches!(ending, Ending::Stopped(error) if error.outcome() == Outcome::NotApplied);
+        Self {
+            path: path.to_owned(),
+            complete: matches!(ending, Ending::Complete) && open == 0,
+            records_sent: progress.sent_records,
+            records: progress.acked_records,
+            bytes: progress.acked_bytes,
+            records_refused: if refused { open } else { 0 },
+            records_unknown: if refused { 0 } else { open },
+            first_offset: progress.first_offset,
+            end_offset: progress.end_offset,
+            level: progress.level.map(output::level_name),
+            duplicates: progress.duplicates,
+            reconnects: session.stats().reconnects,
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} records, {} bytes acknowledged", self.path, self.records, self.bytes)?;
+        if let (Some(first), Some(end)) = (self.first_offset, self.end_offset) {
+            write!(f, " at [{first}, {end})")?;
+        }
+        if let Some(level) = self.level {
+            write!(f, ", {level}")?;
+        }
+        write!(f, "; duplicates {}, reconnects {}", self.duplicates, self.reconnects)?;
+        if self.records_refused > 0 {
+            write!(f, "; {} records more were sent and are not in the file", self.records_refused)?;
+        }
+        if self.records_unknown > 0 {
+            write!(f, "; {} records more were sent, not known whether they are in the file", self.records_unknown)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

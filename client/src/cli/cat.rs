@@ -1,0 +1,62 @@
+//! `inkpot cat`: the committed bytes of a file, as they are.
+
+use super::{
+    context::Context,
+    failure::{Exit, Failure},
+    output,
+};
+use futures_util::StreamExt;
+use inkpot_client::{Error, Files, ReadOptions};
+use std::pin::pin;
+
+/// Write the bytes of a file to stdout
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Path of the file below the tenant's root
+    path: String,
+    /// First byte; negative: that many bytes before the end
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true, value_name = "BYTES")]
+    offset: i64,
+    /// Most bytes; without it: to the end
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "BYTES")]
+    limit: Option<u64>,
+}
+
+/// Runs `inkpot cat`.
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let files = context.connect().await?.files();
+    let options = ReadOptions { offset: args.offset, limit: args.limit.unwrap_or(0), follow: false };
+    let mut at = None;
+    match copy(&files, &args.path, options, &mut at).await? {
+        None => Ok(Exit::Done),
+        Some(error) => Err(Failure::reading(format_args!("{}{}", args.path, position(at)), &error)),
+    }
+}
+
+fn position(at: Option<u64>) -> String {
+    at.map(|offset| format!(" (complete up to byte {offset})")).unwrap_or_default()
+}
+
+/// Writes what a read gives to stdout. `at` is moved to the offset after the last byte written. Gives the error of
+/// the read, if it ended with one.
+///
+/// # Errors
+/// Stdout takes no more.
+pub(crate) async fn copy(
+    files: &Files,
+    path: &str,
+    options: ReadOptions,
+    at: &mut Option<u64>,
+) -> Result<Option<Error>, Failure> {
+    let mut pieces = pin!(files.read(path, options));
+    while let Some(piece) = pieces.next().await {
+        match piece {
+            Ok(piece) => {
+                output::emit(&piece.data)?;
+                *at = Some(piece.offset + piece.data.len() as u64);
+            }
+            Err(error) => return Ok(Some(error)),
+        }
+    }
+    Ok(None)
+}

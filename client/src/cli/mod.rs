@@ -1,0 +1,116 @@
+//! Arguments of the tool and the way from them to a subcommand, a module each. Data goes to stdout, words go to
+//! stderr. No secret is ever an argument: a token comes from a file or the environment.
+
+mod append;
+mod bench;
+mod cat;
+mod child;
+mod context;
+mod demo;
+mod failure;
+mod input;
+mod interrupt;
+mod ls;
+mod output;
+#[cfg(feature = "server")]
+mod server;
+mod stat;
+mod tail;
+mod units;
+
+use clap::{Parser, Subcommand};
+use context::{Context, GlobalArgs};
+use failure::{Exit, Failure};
+use std::process::ExitCode;
+
+const AFTER_HELP: &str = "\
+Examples:
+  inkpot demo                                        see it work: a server of its own, killed in the middle
+  journalctl -f | inkpot append logs/journal         a record per line, acked when it survives power loss
+  inkpot append logs/app --producer app-1 <app.log   no line twice, whatever breaks in between
+  inkpot tail -f logs/app
+  inkpot --output json stat logs/app
+  inkpot bench --spawn --against wire --batch 100
+
+Exit status:
+  0    done; of `append`: every record is acknowledged
+  1    refused by the server, or the server cannot be reached
+  2    wrong arguments
+  3    gave up: of some records it is not known whether they were written
+  4    no such file
+  130  interrupted
+
+Environment:
+  INKPOT_ENDPOINT  as --endpoint
+  INKPOT_TOKEN     the token itself; --token-file comes first";
+
+/// Streams into durable plain files, and reads them.
+#[derive(Debug, Parser)]
+#[command(name = "inkpot", version, about, after_help = AFTER_HELP, max_term_width = 120)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Async(AsyncCommand),
+    /// Run the coordinator (the same as inkpotd)
+    #[cfg(feature = "server")]
+    Server(server::Args),
+}
+
+/// What runs on the tool's own runtime; the server builds one for itself.
+#[derive(Debug, Subcommand)]
+enum AsyncCommand {
+    Append(append::Args),
+    Cat(cat::Args),
+    Tail(tail::Args),
+    Ls(ls::Args),
+    Stat(stat::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
+    #[command(hide = true)]
+    WireServer(bench::wire::Args),
+}
+
+/// Runs what the arguments of the process ask for.
+pub(crate) fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    match command {
+        Command::Async(command) => run(global, command).map_or_else(|failure| failure.report(), ExitCode::from),
+        #[cfg(feature = "server")]
+        Command::Server(args) => server::run(args),
+    }
+}
+
+fn run(global: GlobalArgs, command: AsyncCommand) -> Result<Exit, Failure> {
+    let context = Context::new(global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::error("cannot start the runtime", error))?;
+    let result = runtime.block_on(dispatch(&context, command));
+    // What still runs has nobody left to answer to, and a read that has not returned must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(context: &Context, command: AsyncCommand) -> Result<Exit, Failure> {
+    match command {
+        AsyncCommand::Append(args) => append::run(context, args).await,
+        AsyncCommand::Cat(args) => cat::run(context, args).await,
+        AsyncCommand::Tail(args) => tail::run(context, args).await,
+        AsyncCommand::Ls(args) => ls::run(context, args).await,
+        AsyncCommand::Stat(args) => stat::run(context, args).await,
+        AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(context, args)).await,
+        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(context, args)).await,
+        AsyncCommand::WireServer(args) => bench::wire::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

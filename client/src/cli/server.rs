@@ -1,0 +1,18 @@
+//! `inkpot server`: the coordinator itself, so that one binary is enough. The same arguments as `inkpotd`.
+
+use super::failure::Exit;
+use std::{ffi::OsString, process::ExitCode};
+
+/// What comes after `server`, as it is.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Arguments of inkpotd: --listen, --data-dir, --config, --help
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    args: Vec<OsString>,
+}
+
+/// Hands over to the server until it has stopped.
+pub(crate) fn run(args: Args) -> ExitCode {
+    inkpot_server::cli::run(args.args)
+}

@@ -1,0 +1,34 @@
+use super::*;
+
+/// The last lines of `bytes`, looked for in steps of `step` bytes.
+fn last(bytes: &str, lines: u64, step: u64) -> &str {
+    let mut search = Backwards::new(bytes.len() as u64, lines);
+    let index = |offset: u64| usize::try_from(offset).expect("small");
+    while search.found.is_none() {
+        let start = search.before.saturating_sub(step);
+        search.step(start, &bytes.as_bytes()[index(start)..index(search.before)]);
+    }
+    &bytes[index(search.found.expect("the loop ended"))..]
+}
+
+#[test]
+fn last_lines_are_the_same_whatever_the_steps() {
+    for step in 1..20 {
+        assert_eq!(last("a\nbb\nccc\n", 2, step), "bb\nccc\n", "step {step}");
+        assert_eq!(last("a\nbb\nccc", 2, step), "bb\nccc", "step {step}");
+        assert_eq!(last("a\n\n\n", 2, step), "\n\n", "step {step}");
+        assert_eq!(last("no end", 1, step), "no end", "step {step}");
+        assert_eq!(last("\n", 1, step), "\n", "step {step}");
+    }
+}
+
+#[test]
+fn fewer_lines_than_asked_for_give_all() {
+    assert_eq!(last("a\nb\n", 10, 3), "a\nb\n");
+    assert_eq!(last("", 10, 3), "");
+}
+
+#[test]
+fn no_lines_give_nothing() {
+    assert_eq!(last("a\nb\n", 0, 3), "");
+}

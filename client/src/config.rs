@@ -1,0 +1,190 @@
+//! How a client reaches its server, and the bounds that it keeps to. No I/O.
+
+use crate::{Client, Error, Result, error::described_transport};
+use inkpot_proto::limits::{
+    DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES,
+};
+use std::{fmt, time::Duration};
+use tonic::{
+    Request,
+    metadata::{Ascii, MetadataValue},
+    transport::Endpoint,
+};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Without keepalive a partition goes unseen for minutes, while the window fills and everybody waits.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+const IN_FLIGHT_APPENDS: u32 = 4096;
+const IN_FLIGHT_BYTES: u64 = 16 << 20;
+
+/// Settings of a [`Client`].
+#[derive(Clone)]
+#[must_use]
+pub struct ClientBuilder {
+    endpoint: String,
+    token: Option<String>,
+    connect_timeout: Duration,
+    keepalive: (Duration, Duration),
+    give_up_after: Duration,
+    in_flight: (u32, u64),
+}
+
+/// The settings, checked.
+pub(crate) struct Settings {
+    pub(crate) endpoint: Endpoint,
+    token: Option<MetadataValue<Ascii>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) give_up_after: Duration,
+    pub(crate) in_flight: (u32, u64),
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(endpoint: String) -> Self {
+        Self {
+            endpoint,
+            token: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            keepalive: (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT),
+            give_up_after: GIVE_UP_AFTER,
+            in_flight: (IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES),
+        }
+    }
+
+    /// The bearer token that names the tenant. Sent with each call; never shown in `Debug` or errors.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// How long one attempt to connect, and to get the first answer on the connection, may take. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How often an HTTP/2 ping asks whether the server is still there, also when nothing is sent, and how long it
+    /// has for the answer. Default: 10 s and 5 s. Servers end connections that ping more often than they allow.
+    pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.keepalive = (interval, timeout);
+        self
+    }
+
+    /// How long a channel may wait without any progress (an ack, or a connection on which its file was opened) before
+    /// all who wait for it get an error of kind [`GaveUp`](crate::ErrorKind::GaveUp). A connection that opens the file
+    /// but never acks is given three times as long. Default: 60 s.
+    pub fn give_up_after(mut self, time: Duration) -> Self {
+        self.give_up_after = time;
+        self
+    }
+
+    /// Window of each session: the most appends, and the most bytes of payload, that wait for their ack or for being
+    /// sent. Bounds the memory of a session. A larger append passes when it has the window for itself.
+    /// Default: 4096 appends and 16 MiB. At least 1 each.
+    pub fn in_flight(mut self, appends: u32, bytes: u64) -> Self {
+        self.in_flight = (appends, bytes);
+        self
+    }
+
+    /// Checks the settings. Connects when something is asked of the client.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) if the endpoint is no `http` URI, the token is not visible ASCII, or a
+    /// time or bound is zero.
+    #[allow(clippy::unused_async)] // must run inside a tokio runtime, and the signature says so
+    pub async fn connect(self) -> Result<Client> {
+        Ok(Client::new(self.settings()?))
+    }
+
+    fn settings(&self) -> Result<Settings> {
+        let times = [
+            ("connect_timeout", self.connect_timeout),
+            ("keepalive interval", self.keepalive.0),
+            ("keepalive timeout", self.keepalive.1),
+            ("give_up_after", self.give_up_after),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+            return Err(Error::config(format!("{name} must be longer than zero")));
+        }
+        if self.in_flight.0 == 0 || self.in_flight.1 == 0 {
+            return Err(Error::config("in_flight must allow at least 1 append and 1 byte"));
+        }
+        Ok(Settings {
+            endpoint: self.endpoint()?,
+            token: self.bearer()?,
+            connect_timeout: self.connect_timeout,
+            give_up_after: self.give_up_after,
+            in_flight: self.in_flight,
+        })
+    }
+
+    fn endpoint(&self) -> Result<Endpoint> {
+        let uri = with_scheme(&self.endpoint);
+        let invalid = |why: &str| Error::config(format!("endpoint {:?} is not valid: {why}", self.endpoint));
+        let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&described_transport(&error)))?;
+        match endpoint.uri().scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(invalid("this version has no TLS; use http behind a proxy that has")),
+            _ => return Err(invalid("the scheme must be http")),
+        }
+        if endpoint.uri().host().is_none_or(str::is_empty) {
+            return Err(invalid("it names no host"));
+        }
+        Ok(endpoint
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .max_frame_size(HTTP2_FRAME_BYTES)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(self.keepalive.0)
+            .keep_alive_timeout(self.keepalive.1)
+            .keep_alive_while_idle(true))
+    }
+
+    fn bearer(&self) -> Result<Option<MetadataValue<Ascii>>> {
+        let Some(token) = &self.token else { return Ok(None) };
+        let Ok(mut value) = MetadataValue::try_from(format!("Bearer {token}")) else {
+            return Err(Error::config("the token must be visible ASCII on one line"));
+        };
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+/// `host` and `host:port` are short for `http://host:port`.
+fn with_scheme(endpoint: &str) -> String {
+    if endpoint.contains("://") {
+        return endpoint.to_owned();
+    }
+    let after_brackets = endpoint.rsplit(']').next().unwrap_or(endpoint);
+    let port = if after_brackets.contains(':') { String::new() } else { format!(":{DEFAULT_PORT}") };
+    format!("http://{endpoint}{port}")
+}
+
+impl Settings {
+    /// A request that says who asks.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        request
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "[hidden]"))
+            .field("connect_timeout", &self.connect_timeout)
+            .field("keepalive", &self.keepalive)
+            .field("give_up_after", &self.give_up_after)
+            .field("in_flight", &self.in_flight)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Who may occupy memory and queue room: per tenant a semaphore for writes in flight and one for their bytes, and the
+//! memory of the node. A [`Permit`] travels inside the write and ends where the write is answered, whatever became of
+//! the client.
+
+use crate::config::{Config, Flush};
+use inkpot_proto::{path::TenantName, v1::ErrorReason};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+use tokio::sync::{Notify, Semaphore, TryAcquireError};
+
+/// What an append is charged at least, in bytes: its place in queues costs memory too.
+pub const MIN_CHARGE_BYTES: u64 = 256;
+
+/// A limit that may have no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `writes_in_flight` of the tenant.
+    WritesInFlight,
+    /// `bytes_in_flight` of the tenant.
+    BytesInFlight,
+    /// `memory.writes_bytes` of the node.
+    NodeMemory,
+}
+
+impl Limit {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WritesInFlight => "writes_in_flight",
+            Self::BytesInFlight => "bytes_in_flight",
+            Self::NodeMemory => "memory.writes_bytes",
+        }
+    }
+
+    /// The reason of a refusal for want of room.
+    #[must_use]
+    pub fn reason(self) -> ErrorReason {
+        match self {
+            Self::WritesInFlight | Self::BytesInFlight => ErrorReason::QuotaExceeded,
+            Self::NodeMemory => ErrorReason::NodeMemory,
+        }
+    }
+}
+
+/// A tenant with its semaphores.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its name.
+    pub name: TenantName,
+    /// Its share of a shard, relative to other tenants; at least 1.
+    pub weight: u32,
+    /// How long its writes may gather.
+    pub flush: Flush,
+    writes_limit: u32,
+    bytes_limit: u64,
+    writes: Semaphore,
+    bytes: Semaphore,
+    memory: Arc<Memory>,
+    waiting: AtomicU32,
+}
+
+/// The memory of the node for writes in flight.
+#[derive(Debug)]
+struct Memory {
+    limit: u64,
+    bytes: Semaphore,
+    /// Sessions of any tenant that wait for it.
+    waiting: AtomicU32,
+    /// Told when a session begins to wait for anything, so that writes that only gather are committed at once.
+    hurry: Notify,
+}
+
+/// All tenants of the node.
+#[derive(Debug)]
+pub struct Admission {
+    config: Arc<Config>,
+    memory: Arc<Memory>,
+    tenants: Mutex<HashMap<TenantName, Arc<Tenant>>>,
+}
+
+impl Admission {
+    /// Semaphores as `config` sets them.
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        let limit = config.memory.writes_bytes;
+        let memory = Memory {
+            limit,
+            bytes: Semaphore::new(permits(limit)),
+            waiting: AtomicU32::new(0),
+            hurry: Notify::new(),
+        };
+        Self { config, memory: Arc::new(memory), tenants: Mutex::default() }
+    }
+
+    /// The tenant of that name. Names come from authenticated identities, so there are only as many as configured.
+    #[must_use]
+    pub fn tenant(&self, name: &TenantName) -> Arc<Tenant> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tenant) = tenants.get(name) {
+            return Arc::clone(tenant);
+        }
+        let limits = self.config.tenant_limits(name);
+        let tenant = Arc::new(Tenant {
+            name: name.clone(),
+            weight: limits.weight.max(1),
+            flush: limits.flush.unwrap_or_else(|| self.config.flush.clone()),
+            writes_limit: limits.writes_in_flight,
+            bytes_limit: limits.bytes_in_flight,
+            writes: Semaphore::new(limits.writes_in_flight as usize),
+            bytes: Semaphore::new(permits(limits.bytes_in_flight)),
+            memory: Arc::clone(&self.memory),
+            waiting: AtomicU32::new(0),
+        });
+        tenants.insert(name.clone(), Arc::clone(&tenant));
+        tenant
+    }
+
+    /// Whether no permit is out: every semaphore is full. True whenever nothing is in flight.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        self.memory.bytes.available_permits() == permits(self.memory.limit)
+            && tenants.values().all(|tenant| tenant.in_flight() == (0, 0))
+    }
+
+    /// Waits until some session begins to wait for permits.
+    pub async fn hurried(&self) {
+        self.memory.hurry.notified().await;
+    }
+}
+
+impl Tenant {
+    /// Takes the permits of one append of `len` bytes.
+    ///
+    /// # Errors
+    /// The first limit that has no room; nothing is taken then.
+    pub fn try_acquire(self: &Arc<Self>, len: u64) -> Result<Permit, Limit> {
+        let bytes = len.max(MIN_CHARGE_BYTES);
+        let writes = take(&self.writes, 1).ok_or(Limit::WritesInFlight)?;
+        let held = take(&self.bytes, bytes).ok_or(Limit::BytesInFlight)?;
+        let memory = take(&self.memory.bytes, bytes).ok_or(Limit::NodeMemory)?;
+        writes.forget();
+        held.forget();
+        memory.forget();
+        Ok(Permit { tenant: Arc::clone(self), writes: 1, bytes })
+    }
+
+    /// Waits for the permits of one append of `len` bytes. First come, first served.
+    pub async fn acquire(self: &Arc<Self>, len: u64) -> Permit {
+        let bytes = len.max(MIN_CHARGE_BYTES);
+        let many = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let waiting = Waiting::begin(&self.waiting, &self.memory.hurry);
+        let writes = self.writes.acquire().await;
+        let held = self.bytes.acquire_many(many).await;
+        drop(waiting);
+        // What other tenants let gather holds the memory of the node too.
+        let waiting = Waiting::begin(&self.memory.waiting, &self.memory.hurry);
+        let memory = self.memory.bytes.acquire_many(many).await;
+        drop(waiting);
+        // The semaphores are never closed, so acquiring cannot fail.
+        if let (Ok(writes), Ok(held), Ok(memory)) = (writes, held, memory) {
+            writes.forget();
+            held.forget();
+            memory.forget();
+        }
+        Permit { tenant: Arc::clone(self), writes: 1, bytes }
+    }
+
+    /// Whether a session waits for permits that writes of this tenant hold, so that they must not gather any longer.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || self.memory.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Writes and bytes in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> (usize, usize) {
+        let writes = (self.writes_limit as usize).saturating_sub(self.writes.available_permits());
+        (writes, permits(self.bytes_limit).saturating_sub(self.bytes.available_permits()))
+    }
+
+    /// The value of a limit.
+    #[must_use]
+    pub fn limit(&self, limit: Limit) -> u64 {
+        match limit {
+            Limit::WritesInFlight => u64::from(self.writes_limit),
+            Limit::BytesInFlight => self.bytes_limit,
+            Limit::NodeMemory => self.memory.limit,
+        }
+    }
+}
+
+/// Counts a waiting session, for as long as it lives.
+struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicU32, hurry: &Notify) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        hurry.notify_waiters();
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The right to occupy memory and queue room. Given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    tenant: Arc<Tenant>,
+    writes: u32,
+    bytes: u64,
+}
+
+impl Permit {
+    /// Joins the permits of another write of the same tenant.
+    pub fn merge(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.tenant, &other.tenant), "permits of two tenants");
+        self.writes += std::mem::take(&mut other.writes);
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.tenant
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.writes > 0 {
+            self.tenant.writes.add_permits(self.writes as usize);
+            self.tenant.bytes.add_permits(permits(self.bytes));
+            self.tenant.memory.bytes.add_permits(permits(self.bytes));
+        }
+    }
+}
+
+fn permits(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
+}
+
+fn take(semaphore: &Semaphore, n: u64) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    match semaphore.try_acquire_many(u32::try_from(n).unwrap_or(u32::MAX)) {
+        Ok(permit) => Some(permit),
+        Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! A file as readers see it: what is committed, what of that is in the plain file, and the bytes in between.
+
+use crate::shard::ids::{FileId, FileKey};
+use bytes::Bytes;
+use inkpot_wal::fs::{Access, FileSystem};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime},
+};
+use tokio::sync::Notify;
+
+/// Committed bytes that are not in the plain file yet.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Where they belong in the file.
+    pub offset: u64,
+    /// The bytes; a part of the frame that carried them.
+    pub data: Bytes,
+    /// The frame that carried them.
+    pub sequence: u64,
+}
+
+impl Piece {
+    /// Offset after the last byte.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
+/// Committed bytes that could not be brought to the plain file and were put aside, from this offset on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// First byte that lies in the parked file, at its beginning.
+    pub from: u64,
+    /// Offset after the last byte.
+    pub end: u64,
+}
+
+/// What changes about a file.
+#[derive(Debug, Default)]
+pub struct ViewState {
+    /// Whether the plain file was ever made. Without it only opens know the file.
+    pub exists: bool,
+    /// Committed bytes.
+    pub committed: u64,
+    /// Bytes that are in the plain file.
+    pub applied: u64,
+    /// What lies between the two (less what is parked), in order.
+    pub pending: VecDeque<Piece>,
+    /// Sum of `pending`, in bytes.
+    pub pending_bytes: u64,
+    /// When the first of `pending` came.
+    pub pending_since: Option<Instant>,
+    /// Bytes put aside.
+    pub parked: Option<Parked>,
+    /// What another program did to the plain file; appends are refused while it is set.
+    pub foreign: Option<String>,
+    /// Size, inode and modification time of the plain file after our last write, if we know them.
+    pub seen: Option<Seen>,
+    /// Whether the applier has the file on its list.
+    pub listed: bool,
+}
+
+/// How our last write left the plain file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Inode number.
+    pub inode: u64,
+    /// Modification time.
+    pub modified: SystemTime,
+}
+
+/// A file of a shard, shared by its writer, its applier and its readers.
+#[derive(Debug)]
+pub struct FileView {
+    /// Its tenant and path.
+    pub key: FileKey,
+    /// Its inode's id.
+    pub id: FileId,
+    /// Its generation.
+    pub generation: u64,
+    state: Mutex<ViewState>,
+    /// Told whenever more is committed.
+    pub changed: Notify,
+}
+
+/// A piece of a file for a reader.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The bytes; empty at the end of what is committed.
+    pub data: Bytes,
+    /// Committed end of the file.
+    pub end: u64,
+}
+
+/// Where the next bytes for a reader lie.
+enum Source {
+    Memory(Bytes),
+    Plain(u64),
+    Parked { skip: u64, len: u64 },
+}
+
+impl FileView {
+    /// A view with this state.
+    #[must_use]
+    pub fn new(key: FileKey, id: FileId, generation: u64, state: ViewState) -> Self {
+        Self { key, id, generation, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// The state, locked: for short steps without I/O.
+    pub fn state(&self) -> MutexGuard<'_, ViewState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to `max` committed bytes from `offset` on. Reads the disk: not for an event loop.
+    ///
+    /// # Errors
+    /// Those of the file system; `UnexpectedEof` if the plain file has lost bytes that were there.
+    pub fn read(&self, fs: &dyn FileSystem, offset: u64, max: usize) -> io::Result<Chunk> {
+        let (source, end) = {
+            let state = self.state();
+            let end = state.committed;
+            if offset >= end {
+                return Ok(Chunk { data: Bytes::new(), end });
+            }
+            (state.source(offset), end)
+        };
+        let data = match source {
+            Source::Memory(data) => data.slice(..data.len().min(max)),
+            Source::Plain(applied) => read_exact(fs, &self.key.plain_path(), offset, cut(applied - offset, max))?,
+            Source::Parked { skip, len } => read_exact(fs, &self.parked_path(), skip, cut(len, max))?,
+        };
+        Ok(Chunk { data, end })
+    }
+
+    /// Where bytes of this file are put aside.
+    #[must_use]
+    pub fn parked_path(&self) -> String {
+        format!("shards/{:04}/parked/{}", self.id.shard(), self.id)
+    }
+}
+
+impl ViewState {
+    fn source(&self, offset: u64) -> Source {
+        if let Some(parked) = self.parked.filter(|parked| (parked.from..parked.end).contains(&offset)) {
+            return Source::Parked { skip: offset - parked.from, len: parked.end - offset };
+        }
+        if offset < self.applied {
+            return Source::Plain(self.applied);
+        }
+        let at = self.pending.partition_point(|piece| piece.end() <= offset);
+        self.pending.get(at).map_or(Source::Memory(Bytes::new()), |piece| {
+            Source::Memory(piece.data.slice(usize::try_from(offset - piece.offset).unwrap_or(0)..))
+        })
+    }
+}
+
+fn cut(available: u64, max: usize) -> usize {
+    usize::try_from(available).unwrap_or(usize::MAX).min(max)
+}
+
+fn read_exact(fs: &dyn FileSystem, path: &str, offset: u64, len: usize) -> io::Result<Bytes> {
+    let mut data = vec![0; len];
+    let read = fs.open(path, Access::Read)?.read_at(&mut data, offset)?;
+    if read < len {
+        let text = format!("{path} ends at byte {}, before what was written to it", offset + read as u64);
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+    }
+    Ok(data.into())
+}
+
+/// A view that may be shared.
+pub type SharedView = Arc<FileView>;

@@ -1,0 +1,235 @@
+//! A shard: the single writer of the files that [`crate::route`] gives it. This module holds what the rest of the
+//! server sees of it, a cheap handle with a bounded mailbox, and the pure rules: [`state`], [`decide`], [`turns`].
+//! The loop that drives them stands in [`crate::commit`].
+
+pub mod ids;
+pub mod outbox;
+
+use crate::{
+    admission::{Permit, Tenant},
+    apply::{registry::Registry, view::FileView},
+};
+use bytes::Bytes;
+use ids::{FileKey, ProducerId};
+use inkpot_proto::{
+    error::Refused,
+    path::FilePath,
+    v1::{Durability, ErrorReason},
+};
+use outbox::Outbox;
+use std::{sync::Arc, time::SystemTime};
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that may wait in a shard's mailbox; senders wait beyond it.
+pub const MAILBOX_COMMANDS: usize = 1024;
+
+/// A session as a shard sees it.
+#[derive(Debug)]
+pub struct SessionLink {
+    /// Number of the session, never used again in this process.
+    pub id: u64,
+    /// Whose session it is.
+    pub tenant: Arc<Tenant>,
+    /// Where answers go.
+    pub outbox: Arc<Outbox>,
+}
+
+/// Opens a file on a channel.
+#[derive(Debug)]
+pub struct Open {
+    /// The session.
+    pub session: Arc<SessionLink>,
+    /// Number of the channel on that session; not in use.
+    pub channel: u32,
+    /// The file.
+    pub key: FileKey,
+    /// Who writes, and its epoch; epoch 0 asks for the next one.
+    pub producer: Option<(ProducerId, u64)>,
+    /// The generation that the file must have; 0: there must be none.
+    pub if_generation: Option<u64>,
+}
+
+/// One append of a channel, or the place of one that was refused on its way.
+#[derive(Debug)]
+pub struct Write {
+    /// The channel.
+    pub channel: u32,
+    /// Its number; 0 counts on.
+    pub seq: u64,
+    /// What it carries, or why it may not: the refusal is answered in its turn.
+    pub body: Result<WriteBody, Box<Refused>>,
+}
+
+/// What an append carries.
+#[derive(Debug)]
+pub struct WriteBody {
+    /// The bytes; never empty.
+    pub data: Bytes,
+    /// How many records they are; counts for the flush policy.
+    pub records: u32,
+    /// crc32c of `data`.
+    pub crc32c: u32,
+    /// Where it must begin, in bytes.
+    pub expected_offset: Option<u64>,
+    /// The level that its ack needs: `Written` or `Synced`.
+    pub durability: Durability,
+    /// Its room.
+    pub permit: Permit,
+}
+
+/// Appends of one session, in the order sent.
+#[derive(Debug)]
+pub struct Batch {
+    /// The session.
+    pub session: Arc<SessionLink>,
+    /// The appends.
+    pub writes: Vec<Write>,
+}
+
+/// What a producer has committed in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteState {
+    /// Generation of the file; 0 if there is none.
+    pub generation: u64,
+    /// Where the next append would begin, in bytes.
+    pub next_offset: u64,
+    /// The producer, if it is known in the file.
+    pub producer: Option<ProducerState>,
+}
+
+/// The producer's part of a [`WriteState`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProducerState {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its last seq in that epoch.
+    pub last_seq: u64,
+    /// `[first, end)` of append `last_seq`, in bytes.
+    pub last_range: Option<(u64, u64)>,
+}
+
+/// What Stat and List tell of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSummary {
+    /// Its path.
+    pub path: FilePath,
+    /// Committed bytes.
+    pub size: u64,
+    /// Bytes in the plain file.
+    pub applied_size: u64,
+    /// Committed bytes that are synced.
+    pub synced_size: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// Whether it takes no more appends.
+    pub sealed: bool,
+    /// Producers that are known in it.
+    pub producers: u32,
+    /// Modification time of the plain file, once it is known.
+    pub modified: Option<SystemTime>,
+    /// Whether another program meddled with the plain file.
+    pub foreign_change: bool,
+}
+
+/// What one can ask of a shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Opens a channel; answered by `Opened` or a nack with seq 0.
+    Open(Open),
+    /// Appends; each is answered by an ack or a nack.
+    Writes(Batch),
+    /// What was sent before is committed without waiting for more.
+    Flush,
+    /// Ends a channel; answered by `Finished` after its appends are answered, if `answer` is set.
+    Finish {
+        /// The session.
+        session: Arc<SessionLink>,
+        /// The channel.
+        channel: u32,
+        /// Whether the client waits for `Finished`.
+        answer: bool,
+    },
+    /// The session is gone; its channels are forgotten, what it had enqueued goes on.
+    SessionEnded {
+        /// The session.
+        session: Arc<SessionLink>,
+    },
+    /// What a producer has committed; waits until that is durable.
+    WriteState {
+        /// Who asks: it takes its turn behind what the tenant has sent.
+        tenant: Arc<Tenant>,
+        /// The file.
+        key: FileKey,
+        /// The producer.
+        producer: Option<ProducerId>,
+        /// The answer.
+        reply: oneshot::Sender<Result<WriteState, Refused>>,
+    },
+    /// Finds a file that is not in the registry, and puts it there.
+    Lookup {
+        /// The file.
+        key: FileKey,
+        /// The answer; `None`: there is no such file.
+        reply: oneshot::Sender<Result<Option<Arc<FileView>>, Refused>>,
+    },
+    /// From the applier: see [`crate::apply`].
+    Apply(crate::apply::Request),
+}
+
+/// The way to a shard. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ShardHandle {
+    /// Its number.
+    pub number: u32,
+    /// Files that were used lately, for readers.
+    pub registry: Arc<Registry>,
+    mailbox: mpsc::Sender<Command>,
+}
+
+impl ShardHandle {
+    /// A handle to a shard that takes from the other end of `mailbox`.
+    #[must_use]
+    pub fn new(number: u32, registry: Arc<Registry>, mailbox: mpsc::Sender<Command>) -> Self {
+        Self { number, registry, mailbox }
+    }
+
+    /// Puts a command into the mailbox; waits while it is full.
+    ///
+    /// # Errors
+    /// SHARD_CLOSED, NOT_APPLIED, if the shard has stopped for good. The command is gone with its permits.
+    pub async fn send(&self, command: Command) -> Result<(), Refused> {
+        self.mailbox.send(command).await.map_err(|_| stopped(self.number))
+    }
+
+    /// The file, from the registry or from the catalog; `None` if there is none.
+    ///
+    /// # Errors
+    /// Those of [`ShardHandle::send`], DAMAGED or INTERNAL if the catalog cannot be read.
+    pub async fn lookup(&self, key: &FileKey) -> Result<Option<Arc<FileView>>, Refused> {
+        if let Some(view) = self.registry.get(key) {
+            return Ok(Some(view));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Lookup { key: key.clone(), reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
+    }
+
+    /// What a producer has committed in a file.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::lookup`].
+    pub async fn write_state(
+        &self,
+        tenant: Arc<Tenant>,
+        key: FileKey,
+        producer: Option<ProducerId>,
+    ) -> Result<WriteState, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::WriteState { tenant, key, producer, reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
+    }
+}
+
+fn stopped(shard: u32) -> Refused {
+    Refused::new(ErrorReason::ShardClosed, format!("shard {shard} has stopped; nothing was applied, try again later"))
+}

@@ -1,0 +1,204 @@
+//! What a shard tells a session. A shard pushes and never waits; the session's response stream takes. Bounded by what
+//! the session lets be outstanding: it stops reading when too many of its appends are unanswered.
+
+use inkpot_proto::{error::Refused, v1::Durability};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+use tokio::sync::Notify;
+
+/// Something that a session has to tell its client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A channel is open.
+    Opened {
+        /// The channel.
+        channel: u32,
+        /// What the client learns of file and producer.
+        state: OpenState,
+    },
+    /// Appends reached their level.
+    Ack {
+        /// The channel.
+        channel: u32,
+        /// What is acknowledged.
+        ack: Ack,
+    },
+    /// An append (`seq` above 0) or the channel itself (`seq` 0) was refused.
+    Nack {
+        /// The channel.
+        channel: u32,
+        /// The append.
+        seq: u64,
+        /// Why.
+        refused: Box<Refused>,
+        /// Whether this answers an append that the session counted as outstanding.
+        answers_append: bool,
+    },
+    /// A channel has ended after all its appends were answered.
+    Finished {
+        /// The channel.
+        channel: u32,
+        /// Generation of the file; 0 if there is none.
+        generation: u64,
+        /// Committed size of the file in bytes.
+        size: u64,
+    },
+}
+
+/// Appends that reached their level: back to back in `[first_offset, end_offset)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Highest seq that is covered.
+    pub through_seq: u64,
+    /// Offset of the first byte of the first append of this ack, unless it is a duplicate that is no longer remembered.
+    pub first_offset: Option<u64>,
+    /// Offset after the last byte, likewise.
+    pub end_offset: Option<u64>,
+    /// The lowest level that they reached.
+    pub level: Durability,
+    /// Highest seq of the channel that is synced.
+    pub synced_seq: u64,
+    /// Generation of the file.
+    pub generation: u64,
+    /// How many were there before.
+    pub duplicates: u32,
+    /// How many appends this ack answers.
+    pub appends: u32,
+}
+
+/// Answer to an open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenState {
+    /// Generation of the file; 0 while there is none.
+    pub generation: u64,
+    /// Epoch that the producer now has; 0 without one.
+    pub epoch: u64,
+    /// Last seq of that epoch that is committed.
+    pub last_seq: u64,
+    /// Where the next append would begin, in bytes.
+    pub next_offset: u64,
+    /// The epoch before, if this open raised it.
+    pub previous_epoch: u64,
+    /// Last seq of the epoch before.
+    pub previous_last_seq: u64,
+}
+
+/// The queue of one session.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    state: Mutex<State>,
+    /// Appends that were handed on and not yet taken by the client's side of the stream.
+    outstanding: AtomicU64,
+    /// Told when `outstanding` falls, or the outbox closes.
+    pub drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Event>,
+    waker: Option<Waker>,
+    /// No more comes; the stream ends when `events` is empty.
+    ended: bool,
+    /// Nobody takes any more.
+    closed: bool,
+}
+
+impl Outbox {
+    /// Queues an event; drops it if the session is gone.
+    pub fn push(&self, event: Event) {
+        let waker = {
+            let mut state = self.lock();
+            if state.closed {
+                self.answered(&event);
+                return;
+            }
+            state.events.push_back(event);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Counts an append that is handed on and will be answered.
+    pub fn expect_answer(&self) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Appends that wait for their answer to be taken.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+
+    /// The next event for the client; `None` when no more comes.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let mut state = self.lock();
+        if let Some(event) = state.events.pop_front() {
+            drop(state);
+            self.answered(&event);
+            return Poll::Ready(Some(event));
+        }
+        if state.ended || state.closed {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Lets the stream end once everything queued is taken.
+    pub fn end(&self) {
+        self.finish(|state| state.ended = true);
+    }
+
+    /// The client is gone: forgets what is queued and takes nothing more.
+    pub fn close(&self) {
+        self.finish(|state| {
+            state.closed = true;
+            state.events.clear();
+        });
+        self.outstanding.store(0, Ordering::Relaxed);
+        self.drained.notify_waiters();
+    }
+
+    /// Whether the client is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    fn finish(&self, change: impl FnOnce(&mut State)) {
+        let waker = {
+            let mut state = self.lock();
+            change(&mut state);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn answered(&self, event: &Event) {
+        let appends = match event {
+            Event::Ack { ack, .. } => u64::from(ack.appends),
+            Event::Nack { answers_append, .. } => u64::from(*answers_append),
+            Event::Opened { .. } | Event::Finished { .. } => 0,
+        };
+        if appends > 0 {
+            // Closing sets the count to zero while answers are still on their way.
+            let down = |n: u64| Some(n.saturating_sub(appends));
+            let _ = self.outstanding.fetch_update(Ordering::Relaxed, Ordering::Relaxed, down);
+            self.drained.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,3 @@
+//! How the server tells what it does.
+
+pub mod logging;
