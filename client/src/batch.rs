@@ -82,7 +82,8 @@ impl Batch {
 
     /// Whether one more record of this length keeps within the policy.
     pub(crate) fn fits(&self, len: usize, policy: &BatchPolicy) -> bool {
-        (self.data.len() + len) as u64 <= policy.max_bytes && (self.lengths.len() as u64) < u64::from(policy.max_records)
+        (self.data.len() + len) as u64 <= policy.max_bytes
+            && (self.lengths.len() as u64) < u64::from(policy.max_records)
     }
 
     pub(crate) fn is_full(&self, policy: &BatchPolicy) -> bool {

@@ -1,9 +1,7 @@
 //! How a client reaches its server, and the bounds that it keeps to. No I/O.
 
 use crate::{Client, Error, Result, error::described_transport};
-use inkpot_proto::limits::{
-    DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES,
-};
+use inkpot_proto::limits::{DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES};
 use std::{fmt, time::Duration};
 use tonic::{
     Request,

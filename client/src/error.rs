@@ -105,6 +105,12 @@ impl Error {
         Self::of(inner, Outcome::Unknown)
     }
 
+    /// The server has stopped reading the session.
+    pub(crate) fn throttled(limit: &str) -> Self {
+        let message = format!("the session waits for room in the limit {limit}");
+        Self::refused(Refused::new(ErrorReason::QuotaExceeded, message).with_limit(limit))
+    }
+
     /// The connection was lost, and without a producer a resend could write twice.
     pub(crate) fn not_resent(cause: &Self) -> Self {
         let message = format!(
@@ -134,7 +140,8 @@ impl Error {
     pub(crate) fn from_status(status: &Status) -> Self {
         let message = described(status);
         let Some(detail) = Detail::of(status) else {
-            let permanent = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented);
+            let permanent =
+                matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented);
             let kind = if permanent { ErrorKind::Refused } else { ErrorKind::Transport };
             return Self::new(kind, status.code(), Outcome::Unknown, message);
         };

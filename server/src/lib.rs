@@ -2,8 +2,15 @@
 //! acknowledges with the durability that was reached, and leaves plain files.
 
 pub mod admission;
+pub mod app;
 pub mod apply;
+pub mod catalog;
+pub mod cli;
+pub mod commit;
 pub mod config;
+pub mod datadir;
+pub mod recovery;
 pub mod route;
+pub mod rpc;
 pub mod shard;
 pub mod telemetry;

@@ -11,8 +11,11 @@ use super::{
 };
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use inkpot_client::{BatchPolicy, Error, OpenOptions, Producer, Progress, Session, Writer};
-use inkpot_proto::v1::{Admission, Outcome};
+use inkpot_client::{BatchPolicy, Error, OpenOptions, Opened, Producer, Progress, Session, Writer};
+use inkpot_proto::{
+    limits::{MAX_MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES},
+    v1::{Admission, Limits, Outcome},
+};
 use serde::Serialize;
 use std::{fmt, io, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
@@ -31,7 +34,8 @@ pub(crate) struct Args {
     /// Size of a chunk
     #[arg(long, default_value = "64KiB", value_parser = units::some_bytes, requires = "raw", value_name = "BYTES")]
     chunk_size: usize,
-    /// Name of this producer, for exactly-once over restarts of both sides; without it: a random one
+    /// Name of this producer; a later append of the same name takes over from an earlier one that still runs.
+    /// Without it: a random one. Either way no record is written twice, whatever breaks while this runs
     #[arg(long, value_name = "ID")]
     producer: Option<String>,
     /// Which life of the producer this is; higher fences lower; without it: the server allots the next
@@ -44,13 +48,13 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     batch_records: Option<u32>,
     /// Most bytes of one append
-    #[arg(long, value_parser = units::some_bytes, value_name = "BYTES")]
-    batch_bytes: Option<usize>,
+    #[arg(long, value_parser = units::size, value_name = "BYTES")]
+    batch_bytes: Option<u64>,
     /// How long a record may wait for others to share its append
     #[arg(long, value_parser = units::duration, value_name = "TIME")]
     linger: Option<Duration>,
     /// Give up after this long without progress; until then server restarts are ridden through
-    #[arg(long, default_value = "60s", value_parser = units::duration, value_name = "TIME")]
+    #[arg(long, default_value = "60s", value_parser = units::some_time, value_name = "TIME")]
     give_up_after: Duration,
     /// At a limit of the tenant fail at once instead of waiting for room
     #[arg(long)]
@@ -60,7 +64,7 @@ pub(crate) struct Args {
 impl Args {
     fn options(&self) -> OpenOptions {
         let mut batch = BatchPolicy::default();
-        batch.max_records = self.batch_records.map_or(batch.max_records, |n| n as usize);
+        batch.max_records = self.batch_records.unwrap_or(batch.max_records);
         batch.max_bytes = self.batch_bytes.unwrap_or(batch.max_bytes);
         batch.linger = self.linger.unwrap_or(batch.linger);
         let producer = match &self.producer {
@@ -79,27 +83,30 @@ impl Args {
 /// Runs `inkpot append`.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let interrupts = Interrupts::watch()?;
-    let (session, mut writer) = tokio::select! {
+    let (session, writer) = tokio::select! {
         opened = open(context, &args) => opened?,
         () = interrupts.reached(1) => return Err(Failure::new(Exit::Interrupted, "interrupted; nothing was sent")),
     };
-    let limits = writer.opened().limits;
-    let limit = limits.max_record_bytes.min(limits.max_append_bytes);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let opened = writer.opened();
+    say_if_resumed(&args, opened);
+    let limit = record_limit(&opened.limits);
     if args.raw && args.chunk_size > limit {
         let message = format!("--chunk-size {} is above the record limit of {limit} bytes", args.chunk_size);
         return Err(Failure::new(Exit::Usage, message));
     }
     let records =
         input::spawn(io::stdin(), args.cut(), limit).map_err(|error| Failure::error("cannot read stdin", error))?;
-    let ending = copy(&mut writer, records, &interrupts).await;
-    let ending = settle(&mut writer, ending, &interrupts).await;
+    let ending = copy(&writer, records, &interrupts).await;
+    let ending = settle(&writer, ending, &interrupts).await;
     let summary = Summary::new(&args.path, &writer.progress(), &session, &ending);
     match context.format {
         Format::Json => output::emit_json(&summary)?,
         Format::Text => output::say(&summary),
     }
-    session.close().await;
+    if matches!(ending, Ending::Complete) {
+        // A courtesy to the server: everything is acknowledged, and nothing that goes wrong now changes that.
+        let _ = timeout(LAST_ACKS, writer.finish()).await;
+    }
     ending.exit()
 }
 
@@ -107,9 +114,30 @@ async fn open(context: &Context, args: &Args) -> Result<(Session, Writer), Failu
     let client = context.builder().give_up_after(args.give_up_after).connect().await;
     // Nothing has been sent, so nothing is in doubt.
     let client = client.map_err(|error| Failure::reading(context.endpoint(), &error))?;
-    let session = client.session().await.map_err(|error| Failure::reading(context.endpoint(), &error))?;
-    let writer = session.open(&args.path, args.options()).await.map_err(|error| Failure::reading(&args.path, &error))?;
+    let session = client.session().await;
+    let writer =
+        session.open(&args.path, args.options()).await.map_err(|error| Failure::reading(&args.path, &error))?;
     Ok((session, writer))
+}
+
+/// An epoch that is taken up again goes on: the tool cannot know which part of the input was sent in its earlier life.
+fn say_if_resumed(args: &Args, opened: &Opened) {
+    if opened.last_seq > 0 {
+        let Args { path, producer, .. } = args;
+        let (producer, epoch, appends) = (producer.as_deref().unwrap_or("-"), opened.epoch, opened.last_seq);
+        output::say(format_args!(
+            "inkpot: {path}: producer {producer} has {appends} appends there in epoch {epoch}; all of the input is \
+             appended after them"
+        ));
+    }
+}
+
+/// Largest record, in bytes, that one append can carry. A bound of 0 is none.
+fn record_limit(limits: &Limits) -> usize {
+    let message = limits.max_message_bytes.saturating_sub(MESSAGE_OVERHEAD_BYTES as u64);
+    let bounds = [limits.max_record_bytes, limits.max_append_bytes, message];
+    let lowest = bounds.into_iter().filter(|bound| *bound > 0).min();
+    lowest.map_or(MAX_MESSAGE_BYTES - MESSAGE_OVERHEAD_BYTES, |bound| usize::try_from(bound).unwrap_or(usize::MAX))
 }
 
 /// What made the copying end.
@@ -126,7 +154,7 @@ enum Ending {
 }
 
 /// Sends records until there are no more, or no more can be sent.
-async fn copy(writer: &mut Writer, mut records: mpsc::Receiver<Records>, interrupts: &Interrupts) -> Ending {
+async fn copy(writer: &Writer, mut records: mpsc::Receiver<Records>, interrupts: &Interrupts) -> Ending {
     let bar = output::spinner();
     let ending = loop {
         let chunk = tokio::select! {
@@ -153,7 +181,7 @@ async fn copy(writer: &mut Writer, mut records: mpsc::Receiver<Records>, interru
     ending
 }
 
-async fn send(writer: &mut Writer, records: Vec<Bytes>) -> Result<(), Error> {
+async fn send(writer: &Writer, records: Vec<Bytes>) -> Result<(), Error> {
     for record in records {
         writer.write(record).await?;
     }
@@ -169,7 +197,7 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 
 /// Waits for the acks of what was sent: until the library gives up, but after an interrupt only a bounded time, and
 /// after the next one not at all.
-async fn settle(writer: &mut Writer, ending: Ending, interrupts: &Interrupts) -> Ending {
+async fn settle(writer: &Writer, ending: Ending, interrupts: &Interrupts) -> Ending {
     match ending {
         Ending::Stopped(error) => Ending::Stopped(error),
         Ending::Interrupted => {
@@ -195,7 +223,7 @@ async fn settle(writer: &mut Writer, ending: Ending, interrupts: &Interrupts) ->
 }
 
 /// What it gives stands in the writer's progress; that it fails shows there as well.
-async fn last_acks(writer: &mut Writer, interrupts: &Interrupts) {
+async fn last_acks(writer: &Writer, interrupts: &Interrupts) {
     output::say("inkpot: interrupted; waiting for the last acknowledgements (again: stop at once)");
     tokio::select! {
         _ = timeout(LAST_ACKS, writer.flush()) => {}

@@ -9,7 +9,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
@@ -19,6 +20,9 @@ use tokio::{
 
 /// How long a server may take to recover and listen.
 const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long a killed process may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
+const GONE_POLL: Duration = Duration::from_millis(2);
 /// What a server prints on stdout when it serves.
 const LISTENING: &str = "listening on ";
 /// How much of a dead server's log is shown.
@@ -46,10 +50,7 @@ impl ChildServer {
     }
 
     /// Runs this binary with `args` and waits until it tells where it listens.
-    pub(crate) async fn start(
-        args: impl IntoIterator<Item = OsString>,
-        log: &Path,
-    ) -> Result<Self, Failure> {
+    pub(crate) async fn start(args: impl IntoIterator<Item = OsString>, log: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| Failure::error("cannot start a server of its own", error);
         let mut command = Command::new(env::current_exe().map_err(failed)?);
         // What is set for a server of the user must not reach this one.
@@ -92,6 +93,18 @@ impl ChildServer {
             return Err(died(&self.log));
         }
         self.process.kill().await.map_err(failed)
+    }
+}
+
+/// The process is gone when this returns, so that the folders it works in can be removed.
+impl Drop for ChildServer {
+    fn drop(&mut self) {
+        let since = Instant::now();
+        // An error means that it is gone already.
+        let _ = self.process.start_kill();
+        while matches!(self.process.try_wait(), Ok(None)) && since.elapsed() < GONE_WITHIN {
+            thread::sleep(GONE_POLL);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the tool ends: its exit statuses, and the one place that turns an error of the library into one of them.
 
-use inkpot_client::Error;
+use inkpot_client::{Error, ErrorKind};
 use inkpot_proto::v1::{ErrorReason, Outcome};
 use std::{fmt::Display, io, process::ExitCode};
 
@@ -14,7 +14,7 @@ pub(crate) enum Exit {
     Error = 1,
     /// Wrong arguments.
     Usage = 2,
-    /// Of some records it is not known whether they were written.
+    /// Gave up, or of some records it is not known whether they were written.
     Unknown = 3,
     /// No such file.
     NotFound = 4,
@@ -45,16 +45,21 @@ impl Failure {
         Self::new(Exit::Error, format!("{what}: {error}"))
     }
 
-    /// What stopped a request that changes nothing.
+    /// What stopped a request before it could change anything.
     pub(crate) fn reading(what: impl Display, error: &Error) -> Self {
-        let exit = if error.reason() == Some(ErrorReason::FileNotFound) { Exit::NotFound } else { Exit::Error };
-        Self::new(exit, format!("{what}: {error}"))
+        let exit = match (error.reason(), error.kind()) {
+            (Some(ErrorReason::FileNotFound), _) => Exit::NotFound,
+            (_, ErrorKind::GaveUp) => Exit::Unknown,
+            _ => Exit::Error,
+        };
+        Self::new(exit, named(what, error))
     }
 
     /// What stopped a write: it matters whether the outcome is known.
     pub(crate) fn writing(what: impl Display, error: &Error) -> Self {
-        let exit = if error.outcome() == Outcome::Unknown { Exit::Unknown } else { Exit::Error };
-        Self::new(exit, format!("{what}: {error}"))
+        let unknown = error.outcome() == Outcome::Unknown || error.kind() == ErrorKind::GaveUp;
+        let exit = if unknown { Exit::Unknown } else { Exit::Error };
+        Self::new(exit, named(what, error))
     }
 
     /// What stopped output to stdout. A reader that has seen enough is no failure.
@@ -72,4 +77,10 @@ impl Failure {
         }
         self.exit.into()
     }
+}
+
+/// The error with what it is about, unless it says that itself.
+fn named(what: impl Display, error: &Error) -> String {
+    let (what, error) = (what.to_string(), error.to_string());
+    if error.contains(&what) { error } else { format!("{what}: {error}") }
 }

@@ -27,7 +27,7 @@ const AFTER_HELP: &str = "\
 Examples:
   inkpot demo                                        see it work: a server of its own, killed in the middle
   journalctl -f | inkpot append logs/journal         a record per line, acked when it survives power loss
-  inkpot append logs/app --producer app-1 <app.log   no line twice, whatever breaks in between
+  inkpot append logs/app <app.log                    each line once, whatever breaks in between
   inkpot tail -f logs/app
   inkpot --output json stat logs/app
   inkpot bench --spawn --against wire --batch 100
@@ -36,7 +36,7 @@ Exit status:
   0    done; of `append`: every record is acknowledged
   1    refused by the server, or the server cannot be reached
   2    wrong arguments
-  3    gave up: of some records it is not known whether they were written
+  3    gave up, or of some records it is not known whether they were written
   4    no such file
   130  interrupted
 
@@ -46,7 +46,7 @@ Environment:
 
 /// Streams into durable plain files, and reads them.
 #[derive(Debug, Parser)]
-#[command(name = "inkpot", version, about, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(name = "inkpot", version, after_help = AFTER_HELP, max_term_width = 120)]
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,

@@ -1,7 +1,9 @@
 //! `inkpot server`: the coordinator itself, so that one binary is enough. The same arguments as `inkpotd`.
 
-use super::failure::Exit;
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, iter, process::ExitCode};
+
+/// The name under which the arguments reach the server: its messages are those of the program of its own.
+const PROGRAM: &str = "inkpotd";
 
 /// What comes after `server`, as it is.
 #[derive(Debug, clap::Args)]
@@ -14,5 +16,5 @@ pub(crate) struct Args {
 
 /// Hands over to the server until it has stopped.
 pub(crate) fn run(args: Args) -> ExitCode {
-    inkpot_server::cli::run(args.args)
+    inkpot_server::cli::run(iter::once(PROGRAM.into()).chain(args.args))
 }

@@ -58,7 +58,7 @@ async fn follow(files: &Files, path: &str, mut at: u64) -> Result<Exit, Failure>
         let mut reached = Some(at);
         let options = ReadOptions { offset: signed(at), limit: 0, follow: true };
         let error = cat::copy(files, path, options, &mut reached).await?;
-        if let Some(error) = error.as_ref().filter(|error| !passes(error)) {
+        if let Some(error) = error.as_ref().filter(|error| !error.retryable()) {
             return Err(Failure::reading(format_args!("{path} at byte {at}"), error));
         }
         let moved = reached.is_some_and(|reached| reached > at);
@@ -71,11 +71,6 @@ async fn follow(files: &Files, path: &str, mut at: u64) -> Result<Exit, Failure>
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-/// Whether a read that ended so is worth another try: a failure of the transport, or a refusal that passes by itself.
-fn passes(error: &Error) -> bool {
-    error.reason().is_none_or(inkpot_proto::error::passes_by_itself)
 }
 
 /// Offsets fit: the server counts them as i64 too.

@@ -34,6 +34,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     micros.map(Duration::from_micros).ok_or_else(|| format!("{text:?} is not a duration such as 500us, 5ms or 60s"))
 }
 
+/// Parses a duration that is longer than nothing.
+pub(crate) fn some_time(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .and_then(|time| if time.is_zero() { Err("it must be longer than zero".to_owned()) } else { Ok(time) })
+}
+
 /// A whole or decimal number, times its unit; nothing if it does not fit or the unit is not in the table.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

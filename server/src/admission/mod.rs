@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
-use tokio::sync::{Notify, Semaphore, TryAcquireError};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, futures::Notified};
 
 /// What an append is charged at least, in bytes: its place in queues costs memory too.
 pub const MIN_CHARGE_BYTES: u64 = 256;
@@ -129,9 +129,9 @@ impl Admission {
             && tenants.values().all(|tenant| tenant.in_flight() == (0, 0))
     }
 
-    /// Waits until some session begins to wait for permits.
-    pub async fn hurried(&self) {
-        self.memory.hurry.notified().await;
+    /// Completes when some session begins to wait for permits.
+    pub fn hurried(&self) -> Notified<'_> {
+        self.memory.hurry.notified()
     }
 }
 

@@ -1,8 +1,25 @@
 //! From the log to the plain files: off the path of acks, never past what is synced, one write per file and round.
+//! [`applier`] does it, [`driver`] decides when, [`backlog`] bounds what waits, [`view`] is what readers see meanwhile.
 
+pub mod applier;
+pub mod backlog;
+pub mod descriptors;
+pub mod driver;
+pub mod plain;
 pub mod registry;
 pub mod view;
 
-/// Placeholder
+use applier::{ApplyError, Snapshot};
+use inkpot_wal::recovery::Mark;
+use tokio::sync::oneshot;
+
+/// What the applier asks of its shard.
 #[derive(Debug)]
-pub enum Request {}
+pub enum Request {
+    /// Sync the log, and say what a checkpoint has to make durable.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// A checkpoint is done: the log before the mark is no longer needed.
+    Checkpointed(Mark),
+    /// Plain files or catalog failed: the shard has to close and recover.
+    Failed(ApplyError),
+}

@@ -2,6 +2,7 @@
 
 use super::view::FileView;
 use crate::shard::ids::FileKey;
+use inkpot_proto::path::{FilePath, TenantName};
 use std::{
     collections::BTreeMap,
     ops::Bound,
@@ -20,12 +21,21 @@ impl Registry {
         files.get(key).filter(|view| view.state().exists).cloned()
     }
 
-    /// Up to `max` existing files from `from` on, in order.
+    /// Up to `max` existing files of a tenant whose path begins with `prefix`, after `after`, in order.
     #[must_use]
-    pub fn range(&self, from: Bound<&FileKey>, max: usize) -> Vec<Arc<FileView>> {
+    pub fn below(&self, tenant: &TenantName, prefix: &str, after: Option<&str>, max: usize) -> Vec<Arc<FileView>> {
         let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let range = files.range::<FileKey, _>((from, Bound::Unbounded));
-        range.map(|(_, view)| view).filter(|view| view.state().exists).take(max).cloned().collect()
+        let is_before = |view: &&Arc<FileView>| {
+            let path = view.key.path.as_str();
+            view.key.tenant < *tenant || path < prefix || after.is_some_and(|after| path <= after)
+        };
+        let is_below = |view: &&Arc<FileView>| view.key.tenant == *tenant && view.key.path.as_str().starts_with(prefix);
+        let from = FilePath::parse(after.filter(|after| *after >= prefix).unwrap_or(prefix)).ok();
+        let from = from.map(|path| FileKey { tenant: tenant.clone(), path });
+        let from = from.as_ref().map_or(Bound::Unbounded, Bound::Included);
+        let files = files.range::<FileKey, _>((from, Bound::Unbounded)).map(|(_, view)| view);
+        let found = files.skip_while(is_before).take_while(is_below).filter(|view| view.state().exists);
+        found.take(max).cloned().collect()
     }
 
     /// Adds or replaces a file.
@@ -33,9 +43,15 @@ impl Registry {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(view.key.clone(), view);
     }
 
-    /// Removes a file.
-    pub fn remove(&self, key: &FileKey) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// Removes a file that nobody uses but the registry and the caller; tells whether it did.
+    pub fn remove_unused(&self, view: &Arc<FileView>) -> bool {
+        // Whoever gets a view here holds it before the lock is free again, so the count cannot be too low.
+        let mut files = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let unused = Arc::strong_count(view) <= 2;
+        if unused {
+            files.remove(&view.key);
+        }
+        unused
     }
 
     /// How many files are in memory.

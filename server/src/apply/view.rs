@@ -1,6 +1,9 @@
 //! A file as readers see it: what is committed, what of that is in the plain file, and the bytes in between.
 
-use crate::shard::ids::{FileId, FileKey};
+use crate::shard::{
+    FileSummary,
+    ids::{FileId, FileKey},
+};
 use bytes::Bytes;
 use inkpot_wal::fs::{Access, FileSystem};
 use std::{
@@ -48,6 +51,8 @@ pub struct ViewState {
     pub committed: u64,
     /// Bytes that are in the plain file.
     pub applied: u64,
+    /// Committed bytes known to be synced in the log; at least those applied.
+    pub synced: u64,
     /// What lies between the two (less what is parked), in order.
     pub pending: VecDeque<Piece>,
     /// Sum of `pending`, in bytes.
@@ -62,6 +67,8 @@ pub struct ViewState {
     pub seen: Option<Seen>,
     /// Whether the applier has the file on its list.
     pub listed: bool,
+    /// How many producers the file has.
+    pub producers: u32,
 }
 
 /// How our last write left the plain file.
@@ -134,6 +141,23 @@ impl FileView {
             Source::Parked { skip, len } => read_exact(fs, &self.parked_path(), skip, cut(len, max))?,
         };
         Ok(Chunk { data, end })
+    }
+
+    /// What Stat and List tell of it.
+    #[must_use]
+    pub fn summary(&self) -> FileSummary {
+        let state = self.state();
+        FileSummary {
+            path: self.key.path.clone(),
+            size: state.committed,
+            applied_size: state.applied,
+            synced_size: state.synced,
+            generation: self.generation,
+            sealed: false,
+            producers: state.producers,
+            modified: state.seen.map(|seen| seen.modified),
+            foreign_change: state.foreign.is_some(),
+        }
     }
 
     /// Where bytes of this file are put aside.

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use toml::Value;
 
 impl Config {
-    /// All settings with their values, as TOML that loads again; what is not set is left out.
+    /// All settings with their values, as TOML that loads again; what is not set stands there as a comment.
     #[must_use]
     pub fn dump(&self) -> String {
         let mut config = self.clone();
@@ -31,12 +31,15 @@ struct Dump {
 impl Dump {
     fn keys(&mut self, keys: Vec<Key<'_>>) {
         for Key { path, field } in keys {
-            let Some((value, (name, table))) = show(field).zip(path.0.split_last()) else { continue };
+            let Some((name, table)) = path.0.split_last() else { continue };
             if table != self.table.0 {
                 self.table = KeyPath(table.to_vec());
                 self.line(format_args!("\n[{}]", self.table.clone()));
             }
-            self.line(format_args!("{name} = {value}"));
+            match show(field) {
+                Some(value) => self.line(format_args!("{name} = {value}")),
+                None => self.line(format_args!("# {name} is not set")),
+            }
         }
     }
 

@@ -176,7 +176,7 @@ impl Loader {
                 continue;
             }
             let problem = if known_table { "it is a table, and takes no value" } else { "there is no such key" };
-            let problem = format!("{problem}; `inkpotd --dump-config` shows all keys");
+            let problem = format!("{problem}; `inkpotd --dump-config` shows the keys that there are");
             self.faults.push(Fault::of(&path, Some(&origin), problem));
         }
     }

@@ -1,16 +1,17 @@
 //! `inkpot.toml`: what a data folder is. It is written once, as the last step of the first start, and only read after.
 
 use super::{Problem, layout::MANIFEST};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// Version of the layout of the data folder and of everything in it that this binary writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 /// Most shards of a data folder.
 pub const MAX_SHARDS: u32 = 256;
-const HEADER: &str = "# Written by inkpotd at the first start on this data folder. Do not change it: the data depends on it.\n";
+const HEADER: &str =
+    "# Written by inkpotd at the first start on this data folder. Do not change it: the data depends on it.\n";
 
 /// The content of the file.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     pub(super) format_version: u32,

@@ -16,10 +16,11 @@ use inkpot_wal::fs::{Attributes, FileSystem, Kind, read_all};
 use layout::{FILES, MANIFEST, SHARDS, STAGING};
 use manifest::Manifest;
 use std::{
-    io,
+    error::Error,
+    fmt, io,
     path::{Path, PathBuf},
 };
-use thiserror::Error;
+
 use tracing::warn;
 
 /// An opened data folder.
@@ -34,7 +35,7 @@ pub struct DataDir {
 }
 
 /// Makes the empty catalog of a shard, and syncs what it writes; the folder of the shard exists, and is synced after.
-pub type InitShard<'a> = &'a dyn Fn(&dyn FileSystem, u32) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub type InitShard<'a> = &'a dyn Fn(&dyn FileSystem, u32) -> Result<(), Box<dyn Error + Send + Sync>>;
 
 /// What [`DataDir::open`] needs.
 pub struct Opening<'a> {
@@ -57,18 +58,29 @@ pub struct Opening<'a> {
 }
 
 /// A data folder that cannot be used.
-#[derive(Debug, Error)]
-#[error("data folder {folder:?}: {problem}")]
+#[derive(Debug)]
 pub struct DataDirError {
     /// The folder.
     pub folder: PathBuf,
     /// Why not; the message has the remedy.
-    #[source]
     pub problem: Problem,
 }
 
+impl fmt::Display for DataDirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "data folder {:?}: {}", self.folder, self.problem)
+    }
+}
+
+impl Error for DataDirError {
+    /// What is below the problem, which the message has in it already.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem.source()
+    }
+}
+
 /// Why a data folder cannot be used.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// Its format is of a newer version.
     #[error(
@@ -107,7 +119,9 @@ pub enum Problem {
         what: String,
     },
     /// The process may not write to it.
-    #[error("it cannot be written to ({doing}); make it writable for the user of inkpotd, or name another with --data-dir")]
+    #[error(
+        "it cannot be written to ({doing}); make it writable for the user of inkpotd, or name another with --data-dir"
+    )]
     NotWritable {
         /// What failed.
         doing: String,
@@ -143,7 +157,7 @@ pub enum Problem {
         /// The shard.
         shard: u32,
         /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Anything else.
     #[error("cannot {doing}")]

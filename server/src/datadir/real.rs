@@ -23,7 +23,7 @@ fn try_claim(folder: &Path, attributes: Attributes) -> Result<RealFs, Problem> {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return Err(Problem::NotADirectory),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make(folder, attributes).map_err(Problem::of("make it"))?;
+            make(folder, Some(attributes)).map_err(Problem::of("make it"))?;
         }
         Err(error) => return Err(Problem::of("look at it")(error)),
     }
@@ -38,20 +38,27 @@ fn try_claim(folder: &Path, attributes: Attributes) -> Result<RealFs, Problem> {
     Ok(fs)
 }
 
-/// Makes the folder durably: a name is kept only once the directory that has it was synced, and so for each one above.
-fn make(folder: &Path, attributes: Attributes) -> io::Result<()> {
+/// Makes a folder durably: its name is kept only once the directory that has it was synced, and so for each one above.
+fn make(folder: &Path, attributes: Option<Attributes>) -> io::Result<()> {
     let above = match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     if !above.try_exists()? {
-        make(above, Attributes { mode: 0o755, uid: None, gid: None })?;
+        make(above, None)?;
     }
-    DirBuilder::new().mode(0o700).create(folder)?;
-    if attributes.uid.is_some() || attributes.gid.is_some() {
-        chown(folder, attributes.uid, attributes.gid)?;
+    match attributes {
+        Some(attributes) => make_as(folder, attributes)?,
+        None => fs::create_dir(folder)?,
     }
-    // Beyond what the umask lets through: the plain files are for other programs too.
-    fs::set_permissions(folder, Permissions::from_mode(attributes.mode))?;
     File::open(above)?.sync_all()
+}
+
+/// With just these attributes, whatever the umask: the plain files are for other programs too.
+fn make_as(folder: &Path, Attributes { mode, uid, gid }: Attributes) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(folder)?;
+    if uid.is_some() || gid.is_some() {
+        chown(folder, uid, gid)?;
+    }
+    fs::set_permissions(folder, Permissions::from_mode(mode))
 }

@@ -2,8 +2,13 @@
 //! server sees of it, a cheap handle with a bounded mailbox, and the pure rules: [`state`], [`decide`], [`turns`].
 //! The loop that drives them stands in [`crate::commit`].
 
+pub mod codec;
+pub mod decide;
 pub mod ids;
 pub mod outbox;
+pub mod record;
+pub mod state;
+pub mod turns;
 
 use crate::{
     admission::{Permit, Tenant},
@@ -13,7 +18,7 @@ use bytes::Bytes;
 use ids::{FileKey, ProducerId};
 use inkpot_proto::{
     error::Refused,
-    path::FilePath,
+    path::{FilePath, TenantName},
     v1::{Durability, ErrorReason},
 };
 use outbox::Outbox;
@@ -172,8 +177,23 @@ pub enum Command {
         /// The answer; `None`: there is no such file.
         reply: oneshot::Sender<Result<Option<Arc<FileView>>, Refused>>,
     },
+    /// Files of a tenant, in order of their paths.
+    List {
+        /// Whose.
+        tenant: TenantName,
+        /// Paths begin with this.
+        prefix: String,
+        /// Paths come after this.
+        after: Option<String>,
+        /// At most so many.
+        max: usize,
+        /// The answer.
+        reply: oneshot::Sender<Result<Vec<FileSummary>, Refused>>,
+    },
     /// From the applier: see [`crate::apply`].
     Apply(crate::apply::Request),
+    /// Commit what is queued, checkpoint, and end.
+    Stop,
 }
 
 /// The way to a shard. Cheap to clone.
@@ -226,6 +246,33 @@ impl ShardHandle {
     ) -> Result<WriteState, Refused> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::WriteState { tenant, key, producer, reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
+    }
+}
+
+impl ShardHandle {
+    /// What is known of a file; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::lookup`].
+    pub async fn stat(&self, key: &FileKey) -> Result<Option<FileSummary>, Refused> {
+        Ok(self.lookup(key).await?.map(|view| view.summary()))
+    }
+
+    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order of their paths.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::lookup`].
+    pub async fn list(
+        &self,
+        tenant: &TenantName,
+        prefix: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<FileSummary>, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let (tenant, prefix, after) = (tenant.clone(), prefix.to_owned(), after.map(str::to_owned));
+        self.send(Command::List { tenant, prefix, after, max, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
     }
 }

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
+    time::{Duration, SystemTime},
 };
 use tokio::sync::Notify;
 
@@ -49,6 +50,36 @@ pub enum Event {
         /// Committed size of the file in bytes.
         size: u64,
     },
+    /// From the session: an append or a channel that no shard hears of was refused.
+    Refuse {
+        /// The channel.
+        channel: u32,
+        /// The append; 0 for the channel itself.
+        seq: u64,
+        /// Why.
+        refused: Box<Refused>,
+    },
+    /// From the session: what came before the ping is answered or queued.
+    Pong {
+        /// The number of the ping.
+        token: u64,
+    },
+    /// From the session: it waits for a limit.
+    Throttled {
+        /// Name of the limit, as in the configuration.
+        limit: &'static str,
+        /// Since when.
+        since: SystemTime,
+    },
+    /// From the session: it takes no more.
+    GoAway {
+        /// When the stream is cut.
+        deadline: Duration,
+        /// Why.
+        reason: &'static str,
+    },
+    /// From the session: the stream ends with this.
+    Fail(Box<Refused>),
 }
 
 /// Appends that reached their level: back to back in `[first_offset, end_offset)`.
@@ -102,6 +133,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     events: VecDeque<Event>,
+    /// How many events were taken.
+    taken: u64,
     waker: Option<Waker>,
     /// No more comes; the stream ends when `events` is empty.
     ended: bool,
@@ -126,9 +159,9 @@ impl Outbox {
         }
     }
 
-    /// Counts an append that is handed on and will be answered.
-    pub fn expect_answer(&self) {
-        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    /// Counts appends that are about to be handed on and will each be answered.
+    pub fn expect_answers(&self, appends: u64) {
+        self.outstanding.fetch_add(appends, Ordering::Relaxed);
     }
 
     /// Appends that wait for their answer to be taken.
@@ -141,6 +174,7 @@ impl Outbox {
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut state = self.lock();
         if let Some(event) = state.events.pop_front() {
+            state.taken += 1;
             drop(state);
             self.answered(&event);
             return Poll::Ready(Some(event));
@@ -159,9 +193,26 @@ impl Outbox {
 
     /// The client is gone: forgets what is queued and takes nothing more.
     pub fn close(&self) {
+        self.close_with(None);
+    }
+
+    /// The client does not take what is queued: forgets it, takes nothing more, and ends the stream with `refused`.
+    pub fn cut(&self, refused: Box<Refused>) {
+        self.close_with(Some(Event::Fail(refused)));
+    }
+
+    /// How many events wait to be taken, and how many were taken so far.
+    #[must_use]
+    pub fn progress(&self) -> (usize, u64) {
+        let state = self.lock();
+        (state.events.len(), state.taken)
+    }
+
+    fn close_with(&self, last: Option<Event>) {
         self.finish(|state| {
             state.closed = true;
             state.events.clear();
+            state.events.extend(last);
         });
         self.outstanding.store(0, Ordering::Relaxed);
         self.drained.notify_waiters();
@@ -188,7 +239,7 @@ impl Outbox {
         let appends = match event {
             Event::Ack { ack, .. } => u64::from(ack.appends),
             Event::Nack { answers_append, .. } => u64::from(*answers_append),
-            Event::Opened { .. } | Event::Finished { .. } => 0,
+            _ => 0,
         };
         if appends > 0 {
             // Closing sets the count to zero while answers are still on their way.

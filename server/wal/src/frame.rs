@@ -1,20 +1,26 @@
 //! A frame: what one commit writes. Pure encoding and checking, no I/O.
 //!
-//! Little-endian: magic `u32`, version `u8`, kind `u8`, flags `u16`, payload length `u32`, crc32c `u32`, sequence
-//! `u64`, durable-through `u64`, then the payload, padded with zeros to [`ALIGN`]. The checksum covers header and
-//! payload and, without storing them, where the frame belongs ([`Place`]): a frame that was left by an earlier use of
-//! the segment, or that the disk put elsewhere, does not pass.
+//! Little-endian: magic `u32`, version `u8`, kind `u8`, flags `u16`, payload length `u32`, crc32c of the payload `u32`,
+//! sequence `u64`, durable-through `u64`, crc32c of the header `u32`, zero `u32`, then the payload, padded with zeros to
+//! [`ALIGN`]. The checksum of the header covers all of it and, without storing them, where the frame belongs
+//! ([`Place`]): a frame that was left by an earlier use of the segment, or that the disk put elsewhere, does not pass.
+//!
+//! The header has a checksum of its own so that a search for frames believes no length before it is proven: a payload
+//! full of bytes that look like headers costs nothing.
 
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Bytes of a frame before its payload.
-pub const HEADER_BYTES: usize = 32;
+pub const HEADER_BYTES: usize = 40;
 /// Frames begin at multiples of this many bytes, so that a search for the next one after damage is quick.
 pub const ALIGN: usize = 8;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"INKF");
 const VERSION: u8 = 1;
 const FLAG_REWRITTEN: u16 = 1;
+/// Where the checksum of the header stands in it.
+const SIGNATURE: Range<usize> = 32..36;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,51 +95,69 @@ pub fn encode(header: Header, parts: &[&[u8]], place: Place) -> [u8; HEADER_BYTE
     let flags = if header.rewritten { FLAG_REWRITTEN } else { 0 };
     bytes[6..8].copy_from_slice(&flags.to_le_bytes());
     bytes[8..12].copy_from_slice(&u32::try_from(length).expect("a frame is smaller than its segment").to_le_bytes());
+    bytes[12..16].copy_from_slice(&checksum(parts).to_le_bytes());
     bytes[16..24].copy_from_slice(&header.sequence.to_le_bytes());
     bytes[24..32].copy_from_slice(&header.durable_through.to_le_bytes());
-    let checksum = checksum(&bytes, parts, place);
-    bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+    let signature = signature(&bytes, place);
+    bytes[SIGNATURE].copy_from_slice(&signature.to_le_bytes());
     bytes
 }
 
 /// The frame at the beginning of `bytes`, if a valid one begins there, and how many bytes its payload has.
 #[must_use]
 pub fn decode(bytes: &[u8], place: Place) -> Option<(Header, usize)> {
-    let head: [u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
-    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-    if word(0) != MAGIC || head[4] != VERSION {
+    let head: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+    if word(head, 0) != MAGIC || head[4] != VERSION {
         return None;
     }
-    let length = usize::try_from(word(8)).ok()?;
-    let payload = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(length)?)?;
-    let stored = word(12);
-    let mut unsigned = head;
-    unsigned[12..16].fill(0);
-    if checksum(&unsigned, &[payload], place) != stored {
+    let mut unsigned = *head;
+    unsigned[SIGNATURE].fill(0);
+    if signature(&unsigned, place) != word(head, SIGNATURE.start) {
+        return None;
+    }
+    let length = usize::try_from(word(head, 8)).ok()?;
+    let end = HEADER_BYTES.checked_add(length)?;
+    let payload = bytes.get(HEADER_BYTES..end)?;
+    let padding = bytes.get(end..end.checked_next_multiple_of(ALIGN)?)?;
+    if checksum(&[payload]) != word(head, 12) || padding.iter().any(|byte| *byte != 0) {
         return None;
     }
     let flags = u16::from_le_bytes([head[6], head[7]]);
     let header = Header {
         kind: Kind::from_byte(head[5])?,
         rewritten: flags & FLAG_REWRITTEN != 0,
-        sequence: long(16),
-        durable_through: long(24),
+        sequence: long(head, 16),
+        durable_through: long(head, 24),
     };
     Some((header, length))
 }
 
-fn checksum(header: &[u8], parts: &[&[u8]], place: Place) -> u32 {
-    let mut crc = crc32c::crc32c(header);
-    for part in parts {
-        crc = crc32c::crc32c_append(crc, part);
-    }
+/// Whether the beginning of `bytes` looks as if frame `sequence` had been begun there: a guess, for reports only.
+#[must_use]
+pub fn looks_begun(bytes: &[u8], sequence: u64) -> bool {
+    bytes.first_chunk().is_some_and(|head| word(head, 0) == MAGIC && long(head, 16) == sequence)
+}
+
+fn word(head: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
+}
+
+fn long(head: &[u8; HEADER_BYTES], at: usize) -> u64 {
+    u64::from(word(head, at)) | u64::from(word(head, at + 4)) << 32
+}
+
+fn checksum(parts: &[&[u8]]) -> u32 {
+    parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part))
+}
+
+/// Checksum of a header, whose own place for it is zero, and of where it belongs.
+fn signature(header: &[u8; HEADER_BYTES], place: Place) -> u32 {
     let mut context = [0; 28];
     context[0..4].copy_from_slice(&place.shard.to_le_bytes());
     context[4..12].copy_from_slice(&place.epoch.to_le_bytes());
     context[12..20].copy_from_slice(&place.nonce.to_le_bytes());
     context[20..28].copy_from_slice(&place.offset.to_le_bytes());
-    crc32c::crc32c_append(crc, &context)
+    checksum(&[header, &context])
 }
 
 #[cfg(test)]

@@ -7,11 +7,18 @@
 //! syncs them, and only then writes and syncs the begin frame. An epoch without one never was, so two power losses in a
 //! row lose nothing.
 
+mod epochs;
+mod walk;
+
+use self::{
+    epochs::{Logs, chain},
+    walk::{Walk, load},
+};
 use crate::{
     WalError,
     frame::{Frame, Kind},
     fs::{Attributes, FileSystem},
-    segment::{self, Found, HEADER_BYTES, Loaded, SegmentId, SegmentMaker, epoch_dir, wal_dir},
+    segment::{Found, HEADER_BYTES, SegmentId, SegmentMaker, epoch_dir, parse_number, wal_dir},
     writer::Writer,
 };
 use std::{
@@ -53,16 +60,18 @@ impl Begin {
         let (words, rest) = payload.as_chunks::<8>();
         let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
         let (epoch, pairs) = words.split_first().filter(|_| rest.is_empty())?;
-        Some(Self { epoch: *epoch, sealed: pairs.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect() })
+        let (pairs, rest) = pairs.as_chunks::<2>();
+        rest.is_empty().then(|| Self { epoch: *epoch, sealed: pairs.iter().map(|pair| (pair[0], pair[1])).collect() })
     }
 }
 
 /// What a process that did not die still holds of a log whose sync failed: the page cache is not evidence.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Retained {
     /// Frames since the last successful sync, with dense sequences.
     pub frames: Vec<Frame>,
-    /// Sequence of the last frame that was written whole; nothing above it is taken from disk.
+    /// Sequence of the last frame whose append returned; nothing above it is taken from disk, but for what is proven
+    /// durable. Either that of the last frame of decisions, or of a seal behind it that was synced.
     pub last_sequence: u64,
 }
 
@@ -92,8 +101,10 @@ pub struct Survey {
     highest_epoch: u64,
     /// Segments that are still needed, oldest first.
     live: VecDeque<SegmentId>,
-    /// Segments that are not: below the mark, or of epochs that never were.
-    dead: Vec<SegmentId>,
+    /// Segments below the mark.
+    below: Vec<SegmentId>,
+    /// Files of epochs that never were, and of segments that were never finished.
+    void: Vec<String>,
 }
 
 impl Survey {
@@ -102,47 +113,42 @@ impl Survey {
     /// # Errors
     /// [`WalError::Damaged`] if something durable is missing, [`WalError::Io`] if it cannot be read.
     pub fn read(fs: &dyn FileSystem, shard: u32, mark: Mark, retained: Option<Retained>) -> Result<Self, WalError> {
-        let epochs = list_epochs(fs, shard)?;
-        let mut logs = BTreeMap::new();
-        let mut dead = Vec::new();
-        for &epoch in &epochs {
-            let log = EpochLog::read(fs, shard, epoch, &mark, &mut dead)?;
-            logs.insert(epoch, log);
-        }
+        let logs = Logs::read(fs, shard, &mark)?;
         let chain = chain(&logs, shard, &mark)?;
-        for (epoch, log) in &logs {
-            if !chain.iter().any(|link| link.epoch == *epoch) {
-                dead.extend(&log.segments);
-            }
-        }
-        let mut walk = Walk { shard, next: mark.sequence + 1, at: start_of(&mark), frames: Vec::new() };
+        let mut walk = Walk::from(shard, &mark);
         let mut proven = mark.sequence;
         let mut torn = None;
         for link in &chain {
-            let Some(log) = logs.get(&link.epoch) else {
-                walk.require_sealed(link)?;
-                continue;
-            };
-            walk.through(log, link.sealed);
-            match link.sealed {
-                Some(_) => {
-                    walk.require_sealed(link)?;
-                    proven = walk.next - 1;
-                }
-                None => {
+            if let Some(log) = logs.epochs.get(&link.epoch) {
+                walk.through(log, link.sealed)?;
+                if link.sealed.is_none() {
                     walk.require_no_later_proof(log)?;
-                    proven = log.frames.iter().map(|f| f.header.durable_through).fold(proven, u64::max);
-                    torn = walk.torn(fs)?;
+                    proven = log.frames.iter().map(|found| found.header.durable_through).fold(proven, u64::max);
+                    torn = walk.torn(fs, log)?;
                 }
             }
+            if let Some(through) = link.sealed {
+                walk.require_sealed(link.epoch, through)?;
+                proven = proven.max(through);
+            }
         }
-        let unproven_at = walk.frames.partition_point(|found| found.header.sequence <= proven);
-        let tail = walk.frames.split_off(unproven_at);
+        let tail = walk.split_off_above(proven);
         let unproven = merge(load(fs, shard, &tail)?, proven, retained, &walk)?;
-        let sealed = chain.iter().map(|link| (link.epoch, link.sealed.unwrap_or(proven))).collect();
-        let live = chain.iter().filter_map(|link| logs.get(&link.epoch)).flat_map(|log| log.segments.clone()).collect();
-        let highest_epoch = epochs.last().copied().unwrap_or(0).max(mark.epoch);
-        Ok(Self { shard, mark, durable: walk.frames, unproven, proven, torn, sealed, highest_epoch, live, dead })
+        let (live, mut void) = (logs.segments_of(&chain), logs.unfinished.clone());
+        void.extend(logs.segments_not_of(&chain).map(|id| id.path(shard)));
+        Ok(Self {
+            shard,
+            mark,
+            durable: walk.into_frames(),
+            unproven,
+            proven,
+            torn,
+            sealed: chain.iter().map(|link| (link.epoch, link.sealed.unwrap_or(proven))).collect(),
+            highest_epoch: logs.epochs.keys().last().copied().unwrap_or(0).max(mark.epoch),
+            live,
+            below: logs.below,
+            void,
+        })
     }
 
     /// Hands every frame of decisions after the mark to `visit`, in order; one segment is in memory at a time.
@@ -189,172 +195,34 @@ impl Survey {
     ///
     /// # Errors
     /// Those of the file system; then the epoch never was, and a new survey may try again.
-    pub fn begin(self, fs: &Arc<dyn FileSystem>, segment_bytes: u64) -> Result<Writer, WalError> {
+    pub fn begin(&self, fs: &Arc<dyn FileSystem>, segment_bytes: u64) -> Result<Writer, WalError> {
         let epoch = create_epoch(fs.as_ref(), self.shard, self.highest_epoch + 1)?;
         let maker = Arc::new(SegmentMaker::new(Arc::clone(fs), self.shard, epoch, segment_bytes));
-        let mut writer = Writer::new(Arc::clone(&maker), self.shard, self.proven, self.live)?;
+        self.give_up_dead(fs.as_ref(), &maker)?;
+        let mut writer = Writer::new(maker, self.shard, self.proven, self.live.clone())?;
         for frame in &self.unproven {
             writer.append_rewritten(frame.header, &frame.payload)?;
         }
         writer.sync()?;
-        writer.append_begin(&Begin { epoch, sealed: self.sealed }.encode())?;
-        // Only now is anything given up: before the begin frame was durable the older epochs were the log.
-        for id in self.dead {
-            let path = id.path(self.shard);
-            maker.release(path.clone()).map_err(|source| WalError::io(&path, source))?;
-        }
+        writer.append_begin(&Begin { epoch, sealed: self.sealed.clone() }.encode())?;
         remove_empty_epochs(fs.as_ref(), self.shard, epoch);
         Ok(writer)
     }
-}
 
-/// Where a walk from the mark begins.
-fn start_of(mark: &Mark) -> (SegmentId, u64) {
-    (SegmentId { epoch: mark.epoch, number: mark.segment }, mark.offset.max(HEADER_BYTES as u64))
-}
-
-/// An epoch that belongs to the log, and where it ends if a later one has sealed it.
-#[derive(Clone, Copy, Debug)]
-struct Link {
-    epoch: u64,
-    sealed: Option<u64>,
-}
-
-/// What lies on disk of one epoch.
-#[derive(Debug)]
-struct EpochLog {
-    segments: Vec<SegmentId>,
-    /// All valid frames from the mark on, also behind damage.
-    frames: Vec<Found>,
-    begin: Option<Begin>,
-    /// A frame that only an epoch that had begun can have.
-    first_own: Option<Found>,
-}
-
-impl EpochLog {
-    fn read(
-        fs: &dyn FileSystem,
-        shard: u32,
-        epoch: u64,
-        mark: &Mark,
-        dead: &mut Vec<SegmentId>,
-    ) -> Result<Self, WalError> {
-        let (start, start_offset) = start_of(mark);
-        let mut log = Self { segments: Vec::new(), frames: Vec::new(), begin: None, first_own: None };
-        for id in segment::list(fs, shard, epoch)? {
-            if id < start {
-                dead.push(id);
-                continue;
-            }
-            log.segments.push(id);
-            let loaded = Loaded::read(fs, shard, id).map_err(|source| WalError::io(&id.path(shard), source))?;
-            if let Some(loaded) = loaded {
-                let offset = if id == start { start_offset } else { 0 };
-                log.take(epoch, &loaded, offset);
-            } else if id == start {
-                return Err(damaged_mark(shard, mark, "its header is not that of this segment"));
+    /// Makes room for the new epoch from what is no part of the log whether or not the epoch will be, so that attempts
+    /// on a full disk do not fill it further. What never was is not used again but removed: power loss could leave it
+    /// under its old name with the header of its new use, which in the log of an epoch that may have begun is damage.
+    fn give_up_dead(&self, fs: &dyn FileSystem, maker: &SegmentMaker) -> Result<(), WalError> {
+        for path in &self.void {
+            match fs.remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(WalError::io(path, error)),
+                _ => {}
             }
         }
-        Ok(log)
-    }
-
-    fn take(&mut self, epoch: u64, loaded: &Loaded, offset: u64) {
-        for found in loaded.frames(offset) {
-            if found.header.kind == Kind::Begin
-                && let Some(begin) = Begin::decode(&loaded.payload(&found)).filter(|begin| begin.epoch == epoch)
-            {
-                self.begin = Some(begin);
-            } else if !found.header.rewritten && self.first_own.is_none() {
-                self.first_own = Some(found);
-            }
-            self.frames.push(found);
+        for path in self.below.iter().map(|id| id.path(self.shard)) {
+            maker.release(path.clone()).map_err(|source| WalError::io(&path, source))?;
         }
-    }
-}
-
-/// The epochs that make up the log, in order. The newest begin frame alone tells.
-fn chain(logs: &BTreeMap<u64, EpochLog>, shard: u32, mark: &Mark) -> Result<Vec<Link>, WalError> {
-    let start = SegmentId { epoch: mark.epoch, number: mark.segment };
-    let has_start = logs.get(&mark.epoch).is_some_and(|log| log.segments.first() == Some(&start));
-    if mark.epoch > 0 && !has_start {
-        return Err(damaged_mark(shard, mark, "the catalog names it, and it is not there"));
-    }
-    for (epoch, log) in logs.range(mark.epoch + 1..).rev() {
-        if let Some(begin) = &log.begin {
-            let mut links: Vec<Link> = begin
-                .sealed
-                .iter()
-                .filter(|(sealed, _)| *sealed >= mark.epoch)
-                .map(|&(epoch, through)| Link { epoch, sealed: Some(through) })
-                .collect();
-            if mark.epoch > 0 && links.first().is_none_or(|link| link.epoch != mark.epoch) {
-                return Err(damaged_mark(
-                    shard,
-                    mark,
-                    "the newest epoch does not know it: the catalog is from elsewhere",
-                ));
-            }
-            links.push(Link { epoch: *epoch, sealed: None });
-            return Ok(links);
-        }
-        if let Some(own) = log.first_own {
-            let detail = format!("the begin frame of epoch {epoch} is broken, and a frame that came after it is not");
-            return Err(damaged(shard, own.segment, HEADER_BYTES as u64, own.header.sequence, detail));
-        }
-    }
-    let only = Link { epoch: mark.epoch, sealed: None };
-    Ok(if mark.epoch > 0 { vec![only] } else { Vec::new() })
-}
-
-/// A walk over frames with dense sequences.
-struct Walk {
-    shard: u32,
-    next: u64,
-    /// Where the next frame is looked for.
-    at: (SegmentId, u64),
-    frames: Vec<Found>,
-}
-
-impl Walk {
-    fn through(&mut self, log: &EpochLog, sealed: Option<u64>) {
-        if let Some(first) = log.segments.first().filter(|first| first.epoch != self.at.0.epoch) {
-            self.at = (*first, HEADER_BYTES as u64);
-        }
-        for found in &log.frames {
-            if found.header.sequence == self.next && sealed.is_none_or(|through| self.next <= through) {
-                self.frames.push(*found);
-                self.next += 1;
-                self.at = (found.segment, found.end());
-            }
-        }
-    }
-
-    fn require_sealed(&self, link: &Link) -> Result<(), WalError> {
-        match link.sealed.filter(|through| self.next <= *through) {
-            None => Ok(()),
-            Some(through) => {
-                let detail = format!("epoch {} was sealed at frame {through}", link.epoch);
-                Err(damaged(self.shard, self.at.0, self.at.1, self.next, detail))
-            }
-        }
-    }
-
-    fn require_no_later_proof(&self, log: &EpochLog) -> Result<(), WalError> {
-        let proof = log.frames.iter().find(|found| found.header.durable_through >= self.next);
-        proof.map_or(Ok(()), |found| {
-            let detail = format!("frame {} behind it says so", found.header.sequence);
-            Err(damaged(self.shard, self.at.0, self.at.1, self.next, detail))
-        })
-    }
-
-    fn torn(&self, fs: &dyn FileSystem) -> Result<Option<Torn>, WalError> {
-        let (id, offset) = self.at;
-        let path = id.path(self.shard);
-        match Loaded::read(fs, self.shard, id) {
-            Ok(loaded) => Ok(loaded.filter(|loaded| loaded.has_bytes_from(offset)).map(|_| Torn { path, offset })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(WalError::io(&path, source)),
-        }
+        Ok(())
     }
 }
 
@@ -371,32 +239,8 @@ fn merge(disk: Vec<Frame>, proven: u64, retained: Option<Retained>, walk: &Walk)
         .find(|sequence| frames.get((sequence - proven - 1) as usize).is_none_or(|f| f.header.sequence != *sequence));
     match missing {
         None => Ok(frames),
-        Some(sequence) => {
-            Err(damaged(walk.shard, walk.at.0, walk.at.1, sequence, "this process had synced it".to_owned()))
-        }
+        Some(sequence) => Err(walk.damaged(sequence, "this process had synced it".to_owned())),
     }
-}
-
-fn load(fs: &dyn FileSystem, shard: u32, frames: &[Found]) -> Result<Vec<Frame>, WalError> {
-    let mut all = Vec::with_capacity(frames.len());
-    for run in frames.chunk_by(|a, b| a.segment == b.segment) {
-        let path = run[0].segment.path(shard);
-        let loaded = Loaded::read(fs, shard, run[0].segment).map_err(|source| WalError::io(&path, source))?;
-        for found in run {
-            let payload = loaded.as_ref().and_then(|loaded| loaded.payload_checked(found));
-            let payload = payload.ok_or_else(|| {
-                damaged(
-                    shard,
-                    found.segment,
-                    found.offset,
-                    found.header.sequence,
-                    "it was readable a moment ago".into(),
-                )
-            })?;
-            all.push(Frame { header: found.header, payload });
-        }
-    }
-    Ok(all)
 }
 
 fn damaged(shard: u32, id: SegmentId, offset: u64, sequence: u64, detail: String) -> WalError {
@@ -408,11 +252,16 @@ fn damaged_mark(shard: u32, mark: &Mark, detail: &str) -> WalError {
     damaged(shard, id, offset, mark.sequence + 1, detail.to_owned())
 }
 
+/// Where a walk from the mark begins.
+fn start_of(mark: &Mark) -> (SegmentId, u64) {
+    (SegmentId { epoch: mark.epoch, number: mark.segment }, mark.offset.max(HEADER_BYTES as u64))
+}
+
 fn list_epochs(fs: &dyn FileSystem, shard: u32) -> Result<Vec<u64>, WalError> {
     let dir = wal_dir(shard);
     let entries = fs.read_dir(&dir).map_err(|source| WalError::io(&dir, source))?;
-    let mut epochs: Vec<u64> =
-        entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()).collect();
+    let names = entries.iter().filter(|entry| entry.is_dir);
+    let mut epochs: Vec<u64> = names.filter_map(|entry| parse_number(&entry.name)).collect();
     epochs.sort_unstable();
     Ok(epochs)
 }

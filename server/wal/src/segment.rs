@@ -2,12 +2,15 @@
 //! again after a checkpoint. (A durable write into a growing file costs two to three times as much.)
 //!
 //! A segment begins with a header of [`HEADER_BYTES`]: magic, version, shard, epoch, number, a random nonce of its
-//! present use, crc32c. It is made durable, with its name, before the first frame is written.
+//! present use, its size, crc32c. A segment gets its name only after header and size are durable, and the name is made
+//! durable before the first frame is written. So a segment that is still needed and has no valid header, or another
+//! size, is damaged: no crash leaves one.
 
 use crate::{
     WalError,
     frame::{self, Header, Place},
     fs::{Access, Attributes, Existing, File, FileSystem},
+    writer::is_full,
 };
 use bytes::Bytes;
 use std::{
@@ -97,13 +100,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads a segment. `None`: there is no valid header of this segment, so no frame of its either.
+    /// Reads a segment. `None`: it has no valid header of this segment, or another size than that says.
     ///
     /// # Errors
     /// Those of the file system; `NotFound` if there is no such file.
     pub fn read(fs: &dyn FileSystem, shard: u32, id: SegmentId) -> io::Result<Option<Self>> {
         let bytes = Bytes::from(crate::fs::read_all(fs, &id.path(shard))?);
-        Ok(decode_header(&bytes, shard, id).map(|nonce| Self { id, shard, nonce, bytes }))
+        let header = decode_header(&bytes, shard, id).filter(|(_, len)| *len == bytes.len() as u64);
+        Ok(header.map(|(nonce, _)| Self { id, shard, nonce, bytes }))
     }
 
     /// All valid frames from `offset` on, also behind damage.
@@ -139,10 +143,17 @@ impl Loaded {
         (header == found.header && length == found.payload).then(|| self.payload(found))
     }
 
-    /// Whether anything but zeros lies behind `offset`.
+    /// Its size in bytes.
     #[must_use]
-    pub fn has_bytes_from(&self, offset: u64) -> bool {
-        self.bytes.iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).any(|byte| *byte != 0)
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Whether frame `sequence` seems to have been begun at `offset`: a guess, for reports only.
+    #[must_use]
+    pub fn looks_begun(&self, offset: u64, sequence: u64) -> bool {
+        let bytes = usize::try_from(offset).ok().and_then(|offset| self.bytes.get(offset..));
+        bytes.is_some_and(|bytes| frame::looks_begun(bytes, sequence))
     }
 }
 
@@ -162,10 +173,40 @@ struct MakerState {
     next_number: u64,
     ready: Option<Segment>,
     spare: VecDeque<String>,
+    /// An earlier segment failed, and not for want of room: no further one is tried in this epoch.
+    failed: bool,
 }
 
 /// Released segments that are kept for use again; more are removed.
 const MAX_SPARE: usize = 16;
+/// Behind the name of a segment until it is durable.
+const UNFINISHED: &str = ".new";
+
+/// Why there is no segment.
+#[derive(Debug)]
+pub(crate) enum MakeError {
+    /// There is no room; a later attempt may find some.
+    Full(io::Error),
+    /// Anything else, and any failed sync: the epoch is over.
+    Failed(io::Error),
+}
+
+impl MakeError {
+    /// As an error of the log.
+    pub(crate) fn in_epoch(self, shard: u32, epoch: u64) -> WalError {
+        let path = epoch_dir(shard, epoch);
+        match self {
+            Self::Full(source) => WalError::Full { path, source },
+            Self::Failed(source) => WalError::Io { path, source },
+        }
+    }
+}
+
+impl From<io::Error> for MakeError {
+    fn from(error: io::Error) -> Self {
+        if is_full(&error) { Self::Full(error) } else { Self::Failed(error) }
+    }
+}
 
 impl SegmentMaker {
     pub(crate) fn new(fs: Arc<dyn FileSystem>, shard: u32, epoch: u64, segment_bytes: u64) -> Self {
@@ -175,13 +216,23 @@ impl SegmentMaker {
     /// Makes the next segment if none is ready. Meant for a thread that may wait for the disk.
     ///
     /// # Errors
-    /// Those of the file system; nothing is ready then.
+    /// Those of the file system; nothing is ready then. Unless there was no room ([`is_full`]) and nothing failed to
+    /// sync, the writer will end its epoch when it needs the segment.
     pub fn prepare(&self) -> io::Result<()> {
+        self.make_ready().map_err(|(MakeError::Full(source) | MakeError::Failed(source))| source)
+    }
+
+    /// As [`SegmentMaker::prepare`], and tells what the error means.
+    pub(crate) fn make_ready(&self) -> Result<(), MakeError> {
         let mut state = self.lock();
         if state.ready.is_none() {
             state.ready = Some(self.make(&mut state)?);
         }
         Ok(())
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Whether a segment is ready; `false` also while one is being made.
@@ -191,7 +242,7 @@ impl SegmentMaker {
     }
 
     /// The next segment; makes it if none is ready.
-    pub(crate) fn take(&self) -> io::Result<Segment> {
+    pub(crate) fn take(&self) -> Result<Segment, MakeError> {
         let mut state = self.lock();
         match state.ready.take() {
             Some(segment) => Ok(segment),
@@ -199,52 +250,64 @@ impl SegmentMaker {
         }
     }
 
-    /// Takes back a segment that is no longer needed.
+    /// Takes back a segment that is no longer needed, whatever happens.
     pub(crate) fn release(&self, path: String) -> io::Result<()> {
         let mut state = self.lock();
-        let whole = self.fs.metadata(&path)?.len == self.segment_bytes;
-        if whole && state.spare.len() < MAX_SPARE {
-            state.spare.push_back(path);
-            return Ok(());
+        match self.fs.metadata(&path) {
+            Ok(metadata) if metadata.len == self.segment_bytes && state.spare.len() < MAX_SPARE => {
+                state.spare.push_back(path);
+                Ok(())
+            }
+            Ok(_) => self.fs.remove_file(&path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
-        self.fs.remove_file(&path)
     }
 
-    fn make(&self, state: &mut MakerState) -> io::Result<Segment> {
+    fn make(&self, state: &mut MakerState) -> Result<Segment, MakeError> {
+        if state.failed {
+            return Err(MakeError::Failed(io::Error::other("an earlier segment could not be made")));
+        }
         let id = SegmentId { epoch: self.epoch, number: state.next_number };
-        let path = id.path(self.shard);
-        let file = match state.spare.front() {
-            Some(spare) => {
-                self.fs.rename(spare, &path, Existing::Keep)?;
-                state.spare.pop_front();
-                self.fs.open(&path, Access::ReadWrite)?
-            }
-            None => self.fill(&path)?,
-        };
-        // From here on the number is taken, even if the segment does not become usable.
+        // The number is taken even if nothing comes of it: what a failed attempt left is in nobody's way.
         state.next_number += 1;
+        let made = self.make_as(id, state.spare.pop_front());
+        state.failed = matches!(made, Err(MakeError::Failed(_)));
+        made
+    }
+
+    fn make_as(&self, id: SegmentId, spare: Option<String>) -> Result<Segment, MakeError> {
+        let path = id.path(self.shard);
+        let unfinished = format!("{path}{UNFINISHED}");
+        let file = match spare {
+            Some(spare) => {
+                self.fs.rename(&spare, &unfinished, Existing::Keep)?;
+                self.fs.open(&unfinished, Access::ReadWrite)?
+            }
+            None => self.fs.create(&unfinished, Attributes::PRIVATE)?,
+        };
         let nonce = rand::random();
-        file.write_at(&[&encode_header(self.shard, id, nonce)], 0)?;
-        file.sync_all()?;
-        self.fs.sync_dir(&epoch_dir(self.shard, self.epoch))?;
+        if let Err(error) = self.fill(file.as_ref(), &encode_header(self.shard, id, nonce, self.segment_bytes)) {
+            // On a full disk it would only take room; what cannot be removed goes at the next start.
+            let _ = self.fs.remove_file(&unfinished);
+            return Err(error.into());
+        }
+        file.sync_all().map_err(MakeError::Failed)?;
+        self.fs.rename(&unfinished, &path, Existing::Keep)?;
+        self.fs.sync_dir(&epoch_dir(self.shard, self.epoch)).map_err(MakeError::Failed)?;
         Ok(Segment { id, nonce, file, len: self.segment_bytes })
     }
 
-    fn fill(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        let file = self.fs.create(path, Attributes::PRIVATE)?;
+    /// Writes the header, and zeros as far as there is nothing to write over.
+    fn fill(&self, file: &dyn File, header: &[u8]) -> io::Result<()> {
+        let mut at = file.metadata()?.len;
         let zeros = vec![0; FILL_BYTES.min(usize::try_from(self.segment_bytes).unwrap_or(FILL_BYTES))];
-        let mut at = 0;
         while at < self.segment_bytes {
             let part = (self.segment_bytes - at).min(zeros.len() as u64);
-            let written = file.write_at(&[&zeros[..usize::try_from(part).unwrap_or(zeros.len())]], at);
-            if let Err(error) = written {
-                // A half-filled segment on a full disk would only take room: the next attempt begins anew.
-                let _ = self.fs.remove_file(path);
-                return Err(error);
-            }
+            file.write_at(&[&zeros[..usize::try_from(part).unwrap_or(zeros.len())]], at)?;
             at += part;
         }
-        Ok(file)
+        file.write_at(&[header], 0)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, MakerState> {
@@ -252,17 +315,36 @@ impl SegmentMaker {
     }
 }
 
-/// The segments of an epoch that lie on disk, in order.
-pub(crate) fn list(fs: &dyn FileSystem, shard: u32, epoch: u64) -> Result<Vec<SegmentId>, WalError> {
-    let dir = epoch_dir(shard, epoch);
-    let entries = fs.read_dir(&dir).map_err(|source| WalError::io(&dir, source))?;
-    let numbers = entries.iter().filter_map(|entry| entry.name.parse().ok());
-    let mut segments: Vec<_> = numbers.map(|number| SegmentId { epoch, number }).collect();
-    segments.sort_unstable();
-    Ok(segments)
+/// What lies in the directory of an epoch.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Its segments, in order.
+    pub(crate) segments: Vec<SegmentId>,
+    /// Paths of those that were never finished.
+    pub(crate) unfinished: Vec<String>,
 }
 
-fn encode_header(shard: u32, id: SegmentId, nonce: u64) -> [u8; HEADER_BYTES] {
+/// Lists the directory of an epoch. Names that are not ours are left alone.
+pub(crate) fn list(fs: &dyn FileSystem, shard: u32, epoch: u64) -> Result<Listing, WalError> {
+    let dir = epoch_dir(shard, epoch);
+    let mut listing = Listing::default();
+    for entry in fs.read_dir(&dir).map_err(|source| WalError::io(&dir, source))? {
+        if let Some(number) = parse_number(&entry.name) {
+            listing.segments.push(SegmentId { epoch, number });
+        } else if entry.name.strip_suffix(UNFINISHED).is_some_and(|name| parse_number(name).is_some()) {
+            listing.unfinished.push(format!("{dir}/{}", entry.name));
+        }
+    }
+    listing.segments.sort_unstable();
+    Ok(listing)
+}
+
+/// The number of an epoch or a segment, from a name as we give it and no other.
+pub(crate) fn parse_number(name: &str) -> Option<u64> {
+    name.parse().ok().filter(|number: &u64| format!("{number:010}") == name)
+}
+
+fn encode_header(shard: u32, id: SegmentId, nonce: u64, len: u64) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[0..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -270,14 +352,16 @@ fn encode_header(shard: u32, id: SegmentId, nonce: u64) -> [u8; HEADER_BYTES] {
     bytes[16..24].copy_from_slice(&id.epoch.to_le_bytes());
     bytes[24..32].copy_from_slice(&id.number.to_le_bytes());
     bytes[32..40].copy_from_slice(&nonce.to_le_bytes());
+    bytes[40..48].copy_from_slice(&len.to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
     bytes[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
-/// The nonce of the segment, if these are the bytes of this segment.
-fn decode_header(bytes: &[u8], shard: u32, id: SegmentId) -> Option<u64> {
-    let header: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
+/// Nonce and size of the segment, if these are the bytes of this segment.
+fn decode_header(bytes: &[u8], shard: u32, id: SegmentId) -> Option<(u64, u64)> {
+    let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
     let nonce = u64::from_le_bytes(header[32..40].try_into().ok()?);
-    (*header == encode_header(shard, id, nonce)).then_some(nonce)
+    let len = u64::from_le_bytes(header[40..48].try_into().ok()?);
+    (*header == encode_header(shard, id, nonce, len)).then_some((nonce, len))
 }

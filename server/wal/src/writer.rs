@@ -4,9 +4,9 @@ use crate::{
     WalError,
     frame::{self, Header, Kind, Place},
     recovery::Mark,
-    segment::{HEADER_BYTES, Segment, SegmentId, SegmentMaker},
+    segment::{HEADER_BYTES, MakeError, Segment, SegmentId, SegmentMaker},
 };
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, mem, sync::Arc};
 
 /// The log of a shard, open for writing in one epoch.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Writer {
         last_sequence: u64,
         older: VecDeque<SegmentId>,
     ) -> Result<Self, WalError> {
-        let segment = maker.take().map_err(|source| WalError::io("a new segment", source))?;
+        let segment = maker.take().map_err(|error| error.in_epoch(shard, maker.epoch()))?;
         Ok(Self {
             maker,
             shard,
@@ -49,8 +49,9 @@ impl Writer {
     /// the operating system then, not yet durable.
     ///
     /// # Errors
-    /// [`WalError::Full`]: there is no room on the disk; nothing was written, the same call may succeed later.
-    /// Any other error ends the epoch.
+    /// [`WalError::Full`]: there is no room on the disk; nothing of the frame counts, now or after any crash, and the
+    /// same call may succeed later. [`WalError::FrameTooLarge`]: nothing was written. Any other error ends the epoch,
+    /// and whether the frame will be found is not known.
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<u64, WalError> {
         let header = self.next_header(Kind::Decisions);
         self.write(header, parts)?;
@@ -62,10 +63,8 @@ impl Writer {
     /// # Errors
     /// Any error ends the epoch: what was written since the last success is neither durable nor known to be lost.
     pub fn sync(&mut self) -> Result<(), WalError> {
+        self.require_open()?;
         if self.synced_sequence < self.last_sequence {
-            if self.failed {
-                return Err(WalError::Closed);
-            }
             // A sync that fails, for whatever reason, has lost what it was to save: the epoch ends.
             self.segment.file.sync_data().map_err(|source| self.fail(source))?;
             self.synced_sequence = self.last_sequence;
@@ -86,6 +85,22 @@ impl Writer {
         let header = self.next_header(Kind::Seal);
         self.write(header, &[])?;
         self.sync()
+    }
+
+    /// Makes sure that a frame with a payload of up to `payload` bytes has a place, so that a full disk is noticed before
+    /// anything is decided.
+    ///
+    /// # Errors
+    /// [`WalError::Full`] if there is no room for the segment that it would need. Any other error but
+    /// [`WalError::FrameTooLarge`] ends the epoch.
+    pub fn reserve(&mut self, payload: usize) -> Result<(), WalError> {
+        self.require_open()?;
+        self.require_fit(payload)?;
+        if self.offset + frame::size(payload) as u64 <= self.segment.len || self.maker.is_ready() {
+            return Ok(());
+        }
+        let made = self.maker.make_ready();
+        made.map_err(|error| self.no_segment(error))
     }
 
     /// Sequence of the last frame.
@@ -121,14 +136,16 @@ impl Writer {
     /// The largest payload that fits a frame of this log, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {
-        usize::try_from(self.segment.len).unwrap_or(usize::MAX) - HEADER_BYTES - frame::HEADER_BYTES - frame::ALIGN
+        let len = usize::try_from(self.segment.len).unwrap_or(usize::MAX);
+        len.saturating_sub(HEADER_BYTES + frame::HEADER_BYTES + frame::ALIGN)
     }
 
-    /// The place after the last frame, for a checkpoint that covers all of them. Only a synced log has one.
+    /// The place after the last frame, for a checkpoint that covers all of them. Only a synced log has one, and
+    /// only before its epoch ended.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
         let SegmentId { epoch, number } = self.segment.id;
-        (self.synced_sequence == self.last_sequence).then_some(Mark {
+        (!self.failed && self.synced_sequence == self.last_sequence).then_some(Mark {
             sequence: self.last_sequence,
             epoch,
             segment: number,
@@ -151,8 +168,10 @@ impl Writer {
     /// Gives back the segments before the one that `mark` is in. The mark must be durable in the catalog.
     ///
     /// # Errors
-    /// Those of the file system; what was not given back is given back at the next call.
+    /// [`WalError::Closed`] after the end of the epoch. Those of the file system; what was not given back is given back
+    /// at the next call.
     pub fn release(&mut self, mark: &Mark) -> Result<(), WalError> {
+        self.require_open()?;
         let first = SegmentId { epoch: mark.epoch, number: mark.segment };
         while let Some(id) = self.older.front().copied().filter(|id| *id < first) {
             let path = id.path(self.shard);
@@ -177,51 +196,78 @@ impl Writer {
     }
 
     fn write(&mut self, header: Header, parts: &[&[u8]]) -> Result<(), WalError> {
+        self.require_open()?;
         let payload: usize = parts.iter().map(|part| part.len()).sum();
-        let size = frame::size(payload) as u64;
-        if payload > self.max_payload() {
-            return Err(WalError::FrameTooLarge { payload, max: self.max_payload() });
-        }
-        if self.offset + size > self.segment.len {
+        self.require_fit(payload)?;
+        let size = frame::size(payload);
+        if self.offset + size as u64 > self.segment.len {
             self.roll()?;
         }
-        let place =
-            Place { shard: self.shard, epoch: self.segment.id.epoch, nonce: self.segment.nonce, offset: self.offset };
-        let head = frame::encode(header, parts, place);
+        let head = frame::encode(header, parts, self.place());
         let padding = [0; frame::ALIGN];
         let mut all = Vec::with_capacity(parts.len() + 2);
         all.push(&head[..]);
         all.extend_from_slice(parts);
-        all.push(&padding[..usize::try_from(size).unwrap_or(0) - frame::HEADER_BYTES - payload]);
-        self.guard(|writer| writer.segment.file.write_at(&all, writer.offset))?;
-        self.offset += size;
+        all.push(&padding[..size - frame::HEADER_BYTES - payload]);
+        match self.segment.file.write_at(&all, self.offset) {
+            Ok(()) => {}
+            Err(source) if is_full(&source) => {
+                self.cut_back(size)?;
+                return Err(WalError::Full { path: self.segment.id.path(self.shard), source });
+            }
+            Err(source) => return Err(self.fail(source)),
+        }
+        self.offset += size as u64;
         self.last_sequence = header.sequence;
         self.last_kind = header.kind;
+        Ok(())
+    }
+
+    /// Makes sure that nothing counts of a frame of `size` bytes that found no room. A part of one never does, and is
+    /// written over by the next; but the error may have come after the last byte. Such a frame is broken durably, since
+    /// the caller will say that it was not applied.
+    fn cut_back(&mut self, size: usize) -> Result<(), WalError> {
+        let mut bytes = vec![0; size];
+        let read = self.segment.file.read_at(&mut bytes, self.offset).map_err(|source| self.fail(source))?;
+        if frame::decode(&bytes[..read], self.place()).is_some() {
+            let zeros = [0; frame::HEADER_BYTES];
+            self.segment.file.write_at(&[&zeros], self.offset).map_err(|source| self.fail(source))?;
+            self.segment.file.sync_data().map_err(|source| self.fail(source))?;
+            self.synced_sequence = self.last_sequence;
+        }
         Ok(())
     }
 
     /// Goes on in the next segment. The present one is synced first: a later sync covers only the later one.
     fn roll(&mut self) -> Result<(), WalError> {
         self.sync()?;
-        let next = self.guard(|writer| writer.maker.take())?;
-        let full = std::mem::replace(&mut self.segment, next);
+        let taken = self.maker.take();
+        let next = taken.map_err(|error| self.no_segment(error))?;
+        let full = mem::replace(&mut self.segment, next);
         self.older.push_back(full.id);
         self.offset = HEADER_BYTES as u64;
         Ok(())
     }
 
-    /// Runs one call to the disk. For want of room a write leaves the place of the frame as it was, to be written over:
-    /// what came before it is whole. After any other error the epoch takes nothing more.
-    fn guard<T>(&mut self, call: impl FnOnce(&mut Self) -> io::Result<T>) -> Result<T, WalError> {
-        if self.failed {
-            return Err(WalError::Closed);
-        }
-        call(self).map_err(|source| {
-            if is_full(&source) {
-                return WalError::Full { path: self.segment.id.path(self.shard), source };
-            }
-            self.fail(source)
-        })
+    /// Where the next frame belongs.
+    fn place(&self) -> Place {
+        let Segment { id, nonce, .. } = self.segment;
+        Place { shard: self.shard, epoch: id.epoch, nonce, offset: self.offset }
+    }
+
+    fn require_open(&self) -> Result<(), WalError> {
+        if self.failed { Err(WalError::Closed) } else { Ok(()) }
+    }
+
+    fn require_fit(&self, payload: usize) -> Result<(), WalError> {
+        let max = self.max_payload();
+        if payload > max { Err(WalError::FrameTooLarge { payload, max }) } else { Ok(()) }
+    }
+
+    /// Only a lack of room leaves the epoch as it was.
+    fn no_segment(&mut self, error: MakeError) -> WalError {
+        self.failed |= matches!(error, MakeError::Failed(_));
+        error.in_epoch(self.shard, self.epoch())
     }
 
     fn fail(&mut self, source: io::Error) -> WalError {

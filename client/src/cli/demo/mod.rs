@@ -13,8 +13,8 @@ use super::{
     failure::{Exit, Failure},
     output,
 };
-use report::FileReport;
 use inkpot_client::{Client, Files};
+use report::FileReport;
 use std::{
     env, io,
     path::PathBuf,

@@ -33,12 +33,7 @@ pub(super) struct FileReport {
 
 impl FileReport {
     /// Puts the acked appends together and compares them with the file, by both ways of reading it.
-    pub(super) async fn compare(
-        files: &Files,
-        path: &str,
-        plain: &Path,
-        placed: Vec<Placed>,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn compare(files: &Files, path: &str, plain: &Path, placed: Vec<Placed>) -> Result<Self, Failure> {
         // A share of a short text can be empty; then there is no file.
         let (read, on_disk) = if placed.is_empty() {
             Default::default()

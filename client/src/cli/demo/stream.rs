@@ -99,18 +99,18 @@ impl Streamer {
         let Self { number, endpoint, paths, pieces } = self;
         let failed = |error| Failure::writing(format_args!("producer {number}"), &error);
         let client = Client::builder(endpoint).in_flight(WINDOW, WINDOW_BYTES).connect().await.map_err(failed)?;
-        let session = client.session().await.map_err(failed)?;
-        let mut writers = open_all(&session, number, &paths).await?;
+        let session = client.session().await;
+        let writers = open_all(&session, number, &paths).await?;
         let (sender, receiver) = mpsc::channel(WINDOW as usize);
         let ((), (placed, duplicates)) = tokio::try_join!(
-            send(number, &mut writers, pieces, sender, tally),
+            send(number, &writers, pieces, sender, tally),
             collect(number, paths.len(), receiver, tally)
         )?;
         for writer in writers {
             writer.finish().await.map_err(failed)?;
         }
         let reconnects = session.stats().reconnects;
-        session.close().await;
+        session.close().await.map_err(failed)?;
         Ok(Harvest { placed, duplicates, reconnects })
     }
 }
@@ -129,7 +129,7 @@ type Sent = (Piece, Receipt);
 
 async fn send(
     number: usize,
-    writers: &mut [Writer],
+    writers: &[Writer],
     pieces: Vec<Piece>,
     sent: mpsc::Sender<Sent>,
     tally: &Tally,

@@ -24,4 +24,6 @@ fn duration_needs_its_unit() {
     assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
     assert!(duration("60").is_err());
     assert!(duration("s").is_err());
+    assert_eq!(duration("0s"), Ok(Duration::ZERO));
+    assert!(some_time("0s").is_err());
 }

@@ -93,6 +93,13 @@ impl MemoryFs {
         self.state().fail_from = Some(n);
     }
 
+    /// How many inodes are kept: of the running machine, and of its disk.
+    #[cfg(test)]
+    pub(super) fn inodes(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.current.inodes.len(), state.durable.inodes.len())
+    }
+
     fn of(state: State) -> Self {
         Self { state: Arc::new(Mutex::new(state)) }
     }

@@ -5,7 +5,7 @@ mod faulty;
 mod memory;
 mod power_loss;
 mod real;
-mod same_as_linux;
+mod scripts;
 
 use std::{io, os::unix, path::PathBuf, sync::Arc};
 

@@ -123,7 +123,8 @@ impl Gate {
     #[must_use]
     pub fn wait_until_hanging(&self, limit: Duration) -> bool {
         let nobody = |state: &mut GateState| state.waiting == 0;
-        let (state, _) = self.shared.1.wait_timeout_while(self.state(), limit, nobody).unwrap_or_else(PoisonError::into_inner);
+        let (state, _) =
+            self.shared.1.wait_timeout_while(self.state(), limit, nobody).unwrap_or_else(PoisonError::into_inner);
         state.waiting > 0
     }
 

@@ -182,10 +182,10 @@ fn sectors(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
 /// Times of modification reach the disk whenever it suits the kernel.
 fn write_back_times(state: &State, found: &mut Image, rng: &mut SmallRng) {
     for (number, inode) in &mut found.inodes {
-        if let Some(current) = state.current.inodes.get(number) {
-            if rng.random() {
-                inode.modified = current.modified;
-            }
+        if let Some(current) = state.current.inodes.get(number)
+            && rng.random()
+        {
+            inode.modified = current.modified;
         }
     }
 }

@@ -15,8 +15,6 @@ use crate::fs::{FILE_ID_BYTES, File, Kind, Metadata, VolumeSync};
 
 /// Name of the extended attribute that holds the identity of a file.
 const FILE_ID: &str = "user.inkpot.id";
-/// How many parts one call of `pwritev` takes (`IOV_MAX` of Linux).
-const PARTS_PER_CALL: usize = 1024;
 
 /// A regular file.
 #[derive(Debug)]
@@ -46,8 +44,8 @@ impl File for RealFile {
         let mut slices: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
-            let now = &rest[..rest.len().min(PARTS_PER_CALL)];
-            match retry_on_intr(|| pwritev(&self.fd, now, offset))? {
+            // Takes the first 1024 parts (`IOV_MAX`) if there are more.
+            match retry_on_intr(|| pwritev(&self.fd, rest, offset))? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => {
                     offset += written as u64;
@@ -115,6 +113,7 @@ pub(super) fn kind_of(stat: &Stat) -> Kind {
     }
 }
 
+#[allow(clippy::useless_conversion, reason = "the widths differ from one architecture to the other")]
 pub(super) fn metadata_of(fd: &OwnedFd) -> io::Result<Metadata> {
     let stat = fs::fstat(fd)?;
     Ok(Metadata {

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::{InMemory, OnDisk, World, content, errno, names, open};
-use crate::fs::{Access, Attributes, DirEntry, Existing, FileSystem, Kind};
+use crate::fs::{Access, Attributes, DirEntry, Existing, Kind};
 
 macro_rules! conformance {
     ($($test:ident,)*) => {
@@ -206,7 +206,9 @@ fn paths_out_of_the_grammar_are_refused(world: &impl World) {
     let fs = world.fs();
     world.dir("dir");
     world.put("file", b"");
-    for path in ["..", "../file", ".", "./file", "dir/..", "dir/../file", "/", "/etc", "dir/", "dir//x", "a\0b", "dir/."] {
+    for path in
+        ["..", "../file", ".", "./file", "dir/..", "dir/../file", "/", "/etc", "dir/", "dir//x", "a\0b", "dir/."]
+    {
         assert_eq!(errno(open(fs, path)), Errno::INVAL, "{path:?}");
         assert_eq!(errno(fs.create(path, Attributes::PRIVATE)), Errno::INVAL, "{path:?}");
         assert_eq!(errno(fs.create_dir(path, Attributes::PRIVATE_DIR)), Errno::INVAL, "{path:?}");
@@ -235,8 +237,8 @@ fn too_long_names_are_refused(world: &impl World) {
     let fs = world.fs();
     let longest = "n".repeat(255);
     world.put(&longest, b"");
-    assert_eq!(names(fs, ""), [longest.clone()]);
-    let too_long = longest + "n";
+    assert_eq!(names(fs, ""), [longest.as_str()]);
+    let too_long = format!("{longest}n");
     assert_eq!(errno(fs.create(&too_long, Attributes::PRIVATE)), Errno::NAMETOOLONG);
     assert_eq!(errno(open(fs, &too_long)), Errno::NAMETOOLONG);
     assert_eq!(errno(fs.metadata(&"a/".repeat(2100).replace("a/a/a", "a/b/c")[..4101])), Errno::NAMETOOLONG);

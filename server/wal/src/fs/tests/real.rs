@@ -67,6 +67,13 @@ fn open_of_a_fifo_does_not_block() {
 }
 
 #[test]
+fn socket_is_refused_before_it_is_opened() {
+    let world = OnDisk::default();
+    let _listener = unix::net::UnixListener::bind(world.path("socket")).unwrap();
+    assert_eq!(errno(open(&world.fs, "socket")), Errno::INVAL, "opening it gives ENXIO");
+}
+
+#[test]
 fn mode_is_exact_whatever_the_umask() {
     let world = OnDisk::default();
     let before = rustix::process::umask(Mode::from_raw_mode(0o077));
@@ -122,7 +129,7 @@ fn probe_proves_file_ids_and_leaves_nothing() {
     world.dir("dir");
     for dir in ["", "dir"] {
         world.fs.probe_file_ids(dir).unwrap();
-        world.put(&format!("{dir}/.inkpot-probe").trim_start_matches('/'), b"left by a crash");
+        world.put(format!("{dir}/.inkpot-probe").trim_start_matches('/'), b"left by a crash");
         world.fs.probe_file_ids(dir).unwrap();
     }
     assert_eq!((names(&world.fs, ""), names(&world.fs, "dir")), (vec!["dir".to_owned()], vec![]));

@@ -1,0 +1,155 @@
+//! The entry: what a client of one server and one tenant can do.
+
+use crate::{Ack, ClientBuilder, Error, Files, Producer, Result, Session, config::Settings, error::check_path};
+use bytes::Bytes;
+use inkpot_proto::{
+    error::Refused,
+    v1::{
+        Admission, AppendRequest, Durability, ErrorReason, GetWriteStateRequest, GetWriteStateResponse, Payload,
+        write_service_client::WriteServiceClient,
+    },
+};
+use std::{fmt, sync::Arc};
+use tonic::transport::Channel;
+
+/// A client of one server, as one tenant. Cheap to clone. Connects when something is asked of it.
+#[derive(Clone)]
+pub struct Client {
+    settings: Arc<Settings>,
+    /// For everything but sessions, which have a connection each.
+    channel: Channel,
+}
+
+/// What goes with one append in one call. The default: SYNCED, waiting at limits, without a producer.
+#[derive(Clone, Debug)]
+pub struct AppendOnce {
+    /// Who writes, and the number of the append: contiguous from 1 per file, producer and epoch. Only a named producer
+    /// with an epoch is of use here.
+    pub producer: Producer,
+    /// Number of the append; 0 without a producer.
+    pub seq: u64,
+    /// If set: the offset in bytes at which the append must begin.
+    pub expected_offset: Option<u64>,
+    /// What the append must survive before it is acknowledged.
+    pub durability: Durability,
+    /// Whether the call waits at a limit or is refused.
+    pub admission: Admission,
+    /// If set: the generation that the file must have; 0: there must be no file.
+    pub if_generation: Option<u64>,
+}
+
+impl Default for AppendOnce {
+    fn default() -> Self {
+        Self {
+            producer: Producer::None,
+            seq: 0,
+            expected_offset: None,
+            durability: Durability::Synced,
+            admission: Admission::Wait,
+            if_generation: None,
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let channel = settings.endpoint.connect_lazy();
+        Self { settings: Arc::new(settings), channel }
+    }
+
+    /// Settings of a client of the server at `endpoint`: `http://host:port`, or `host` or `host:port`, where the port
+    /// is 7411 unless given.
+    pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(endpoint.into())
+    }
+
+    /// The files of the tenant, for reading.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        Files::new(Arc::clone(&self.settings), self.channel.clone())
+    }
+
+    /// A session for writing. It connects when the first file is opened. Independent flows use sessions of their own:
+    /// each has its own connection and window.
+    #[allow(clippy::unused_async)] // must run inside a tokio runtime, and the signature says so
+    pub async fn session(&self) -> Session {
+        Session::start(Arc::clone(&self.settings))
+    }
+
+    fn writes(&self) -> WriteServiceClient<Channel> {
+        WriteServiceClient::new(self.channel.clone())
+    }
+
+    /// What a producer has committed in a file: where to resume. An empty id asks for the file alone.
+    ///
+    /// # Errors
+    /// What the server or the connection says; one try.
+    pub async fn write_state(&self, path: &str, producer_id: &str) -> Result<GetWriteStateResponse> {
+        check_path(path)?;
+        let message = GetWriteStateRequest { path: path.to_owned(), producer_id: producer_id.to_owned() };
+        let answer = self.writes().get_write_state(self.settings.request(message)).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status).on(path))
+    }
+
+    /// One append in one call, tried once. After an error with [`Outcome::Unknown`](crate::Outcome::Unknown) the same
+    /// call with the same producer, epoch and seq settles it.
+    ///
+    /// # Errors
+    /// What the server or the connection says.
+    pub async fn append_once(&self, path: &str, records: Vec<Bytes>, options: AppendOnce) -> Result<Ack> {
+        check_path(path)?;
+        let seq = options.seq;
+        let request = append_request(path, &records, options).map_err(|error| error.on(path))?;
+        let answer = self.writes().append(self.settings.request(request)).await;
+        let answer = answer.map_err(|status| Error::from_status(&status).on(path))?.into_inner();
+        let level = Durability::try_from(answer.level).unwrap_or_default();
+        if level == Durability::Unspecified {
+            return Err(Error::protocol(format_args!("append acknowledged with level {}", answer.level)).on(path));
+        }
+        Ok(Ack {
+            seq,
+            first_offset: answer.first_offset,
+            end_offset: answer.end_offset,
+            level,
+            generation: answer.generation,
+            duplicate: answer.duplicate,
+        })
+    }
+}
+
+fn append_request(path: &str, records: &[Bytes], options: AppendOnce) -> Result<AppendRequest> {
+    let named = matches!(options.producer, Producer::Named { epoch: Some(_), .. });
+    if !named && options.producer != Producer::None {
+        let message = "a single append needs a named producer with an epoch, or none";
+        return Err(Error::refused(Refused::new(ErrorReason::InvalidField, message)));
+    }
+    let identity = options.producer.identity()?;
+    let data: Bytes = match records {
+        [record] => record.clone(),
+        records => records.concat().into(),
+    };
+    let too_large = || {
+        let message = "a record does not fit 32 bits of length";
+        Error::refused(Refused::new(ErrorReason::RecordTooLarge, message))
+    };
+    let lengths = records.iter().map(|record| u32::try_from(record.len()).map_err(|_| too_large()));
+    let record_lengths = if records.len() == 1 { Vec::new() } else { lengths.collect::<Result<_>>()? };
+    Ok(AppendRequest {
+        path: path.to_owned(),
+        producer_id: identity.id,
+        producer_epoch: identity.epoch,
+        seq: options.seq,
+        expected_offset: options.expected_offset,
+        crc32c: Some(crc32c::crc32c(&data)),
+        payload: Some(Payload { data, record_lengths }),
+        durability: options.durability.into(),
+        admission: options.admission.into(),
+        if_generation: options.if_generation,
+    })
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.settings.endpoint.uri()).finish_non_exhaustive()
+    }
+}

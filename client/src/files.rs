@@ -1,0 +1,134 @@
+//! Reading: bytes, facts and lists of files. Each call is tried once.
+
+use crate::{Error, Result, config::Settings, error::check_path};
+use futures_util::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use inkpot_proto::{
+    error::Refused,
+    v1::{
+        ErrorReason, FileInfo, ListRequest, ReadRequest, ReadResponse, StatRequest,
+        file_service_client::FileServiceClient,
+    },
+};
+use std::{collections::VecDeque, fmt, sync::Arc};
+use tonic::transport::Channel;
+
+/// Most bytes of one answer: a full page of the longest paths.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// The files of a tenant. Cheap to clone.
+#[derive(Clone)]
+pub struct Files {
+    settings: Arc<Settings>,
+    channel: Channel,
+}
+
+/// Which bytes to read. The default: all there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// First byte; negative: that many bytes before the end.
+    pub offset: i64,
+    /// Most bytes; 0: to the end.
+    pub limit: u64,
+    /// Stay, and give what is committed later too. A file that does not exist yet is waited for.
+    pub follow: bool,
+}
+
+impl Files {
+    pub(crate) fn new(settings: Arc<Settings>, channel: Channel) -> Self {
+        Self { settings, channel }
+    }
+
+    fn client(&self) -> FileServiceClient<Channel> {
+        FileServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// The committed bytes of a file, in order and without gaps. An error is the last item. It is not resumed after a
+    /// lost connection: read again from the offset after the last byte.
+    pub fn read(&self, path: &str, options: ReadOptions) -> impl Stream<Item = Result<ReadResponse>> + Send + use<> {
+        let (files, path) = (self.clone(), path.to_owned());
+        stream::once(async move { files.start_reading(path, options).await }).try_flatten()
+    }
+
+    async fn start_reading(
+        self,
+        path: String,
+        options: ReadOptions,
+    ) -> Result<BoxStream<'static, Result<ReadResponse>>> {
+        check_path(&path)?;
+        let ReadOptions { offset, limit, follow } = options;
+        let request = ReadRequest { path: path.clone(), offset, limit, follow, if_generation: None };
+        let answer = self.client().read(self.settings.request(request)).await;
+        let pieces = answer.map_err(|status| Error::from_status(&status).on(&path))?.into_inner();
+        Ok(pieces.map_err(move |status| Error::from_status(&status).on(&path)).boxed())
+    }
+
+    /// What is known of one file.
+    ///
+    /// # Errors
+    /// `FileNotFound` if there is none; else what the server or the connection says.
+    pub async fn stat(&self, path: &str) -> Result<FileInfo> {
+        check_path(path)?;
+        let request = StatRequest { path: path.to_owned() };
+        let answer = self.client().stat(self.settings.request(request)).await;
+        let answer = answer.map_err(|status| Error::from_status(&status).on(path))?.into_inner();
+        answer.file.ok_or_else(|| Error::protocol("Stat answered without a file").on(path))
+    }
+
+    /// The files whose path begins with `prefix`, in byte order of their paths, fetched in pages of `page_size`
+    /// (1 to 10 000; 0: as the server likes) as the stream is read. An error is the last item.
+    pub fn list(&self, prefix: &str, page_size: u32) -> impl Stream<Item = Result<FileInfo>> + Send + use<> {
+        let pages = Pages {
+            files: self.clone(),
+            prefix: prefix.to_owned(),
+            page_size,
+            found: VecDeque::new(),
+            next: Some(String::new()),
+        };
+        stream::try_unfold(pages, Pages::step)
+    }
+}
+
+/// Where a list is.
+struct Pages {
+    files: Files,
+    prefix: String,
+    page_size: u32,
+    found: VecDeque<FileInfo>,
+    /// Token of the page to fetch; `None`: there is no more.
+    next: Option<String>,
+}
+
+impl Pages {
+    async fn step(mut self) -> Result<Option<(FileInfo, Self)>> {
+        loop {
+            if let Some(file) = self.found.pop_front() {
+                return Ok(Some((file, self)));
+            }
+            let Some(page_token) = self.next.take() else { return Ok(None) };
+            self.fetch(page_token).await?;
+        }
+    }
+
+    async fn fetch(&mut self, page_token: String) -> Result<()> {
+        let (prefix, page_size) = (self.prefix.clone(), self.page_size);
+        let request = ListRequest { prefix, page_size, page_token: page_token.clone() };
+        let answer = self.files.client().list(self.files.settings.request(request)).await;
+        let page = answer.map_err(|status| Error::from_status(&status))?.into_inner();
+        if page.next_page_token == page_token && !page_token.is_empty() {
+            let message = format!("List of {:?} gave the same page token twice", self.prefix);
+            return Err(Error::refused(Refused::new(ErrorReason::Internal, message)));
+        }
+        self.next = Some(page.next_page_token).filter(|token| !token.is_empty());
+        self.found = page.files.into();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("endpoint", &self.settings.endpoint.uri()).finish_non_exhaustive()
+    }
+}

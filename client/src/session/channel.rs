@@ -1,0 +1,428 @@
+//! One channel as a state machine over frames: what is not acked yet, what may be sent, what an answer changes.
+//! Pure: no clock, no I/O, no lock.
+
+use super::{lane::Lane, stall::Clock};
+use crate::{Ack, Error, OpenOptions, Opened, Progress, Result, batch::Sealed, producer::Identity};
+use inkpot_proto::v1::{self, Durability, ErrorReason, FinishAction, Nack, Outcome, Payload, write_request::Frame};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// Who waits for one append.
+pub(crate) type Reply = oneshot::Sender<Result<Ack>>;
+
+/// An append that is not acked yet. Stays here, whole, until it is.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) append: Sealed,
+    reply: Option<Reply>,
+    /// Place in the order in which the session sent its appends; 0: not sent yet.
+    place: u64,
+}
+
+/// What the channel is to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing yet, or no more: to be opened when there is a connection, and any time to wait has passed.
+    Away,
+    /// `Open` is on its way.
+    Opening,
+    /// `Opened` came.
+    Open,
+    /// `Finish` is on its way; everything is acked.
+    Finishing,
+    /// For good.
+    Ended,
+}
+
+/// What is to be done outside the lock, because it wakes, frees or takes other locks.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub(crate) replies: Vec<(Reply, Result<Ack>)>,
+    /// Appends that are done with; their room goes back to the window.
+    pub(crate) done: Vec<Sealed>,
+    /// Whose waiters have something to look at.
+    pub(crate) changed: Vec<Arc<Lane>>,
+    /// Whose batch is not going anywhere.
+    pub(crate) failed: Vec<Arc<Lane>>,
+}
+
+/// What a nack asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Nothing.
+    Go,
+    /// Try again after a while.
+    Retry,
+}
+
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) phase: Phase,
+    /// Nothing is sent on this channel until then.
+    pub(crate) retry_at: Option<Instant>,
+    /// A timer for the batch of the lane runs until then.
+    pub(crate) timer: Option<Instant>,
+    pub(crate) in_ready: bool,
+    /// Whether there is still a writer.
+    pub(crate) owned: bool,
+    pub(crate) progress: Progress,
+    pub(crate) clock: Clock,
+    /// The last answer that asked to wait.
+    pub(crate) refusal: Option<Error>,
+    options: OpenOptions,
+    identity: Identity,
+    unacked: VecDeque<Pending>,
+    /// Seq of the first of `unacked`.
+    front_seq: u64,
+    /// How many of `unacked` were sent, in this try.
+    cursor: usize,
+    /// Highest seq that went out on this connection.
+    sent_seq: u64,
+    /// Highest seq that the server may have applied without having said so.
+    doubtful_seq: u64,
+    /// Generation that was last heard of.
+    generation: u64,
+    finish: bool,
+}
+
+impl Channel {
+    pub(crate) fn new(lane: Arc<Lane>, options: OpenOptions, identity: Identity, now: Instant) -> Self {
+        Self {
+            lane,
+            phase: Phase::Away,
+            retry_at: None,
+            timer: None,
+            in_ready: false,
+            owned: true,
+            progress: Progress::default(),
+            clock: Clock::start(now),
+            refusal: None,
+            options,
+            identity,
+            unacked: VecDeque::new(),
+            front_seq: 1,
+            cursor: 0,
+            sent_seq: 0,
+            doubtful_seq: 0,
+            generation: 0,
+            finish: false,
+        }
+    }
+
+    /// Takes an append for sending.
+    pub(crate) fn push(&mut self, append: Sealed, reply: Option<Reply>, now: Option<Instant>) {
+        if let Some(now) = now {
+            self.clock.acked(now);
+        }
+        self.progress.sent_records += u64::from(append.records);
+        self.unacked.push_back(Pending { append, reply, place: 0 });
+    }
+
+    /// Whether anybody waits for an answer of the server.
+    pub(crate) fn waits(&self) -> bool {
+        self.phase != Phase::Ended && (!self.unacked.is_empty() || self.lane.opened().is_none() || self.finish)
+    }
+
+    pub(crate) fn unacked(&self) -> usize {
+        self.unacked.len()
+    }
+
+    pub(crate) fn unacked_bytes(&self) -> u64 {
+        self.unacked.iter().map(|pending| pending.append.data.len() as u64).sum()
+    }
+
+    /// Whether there is something that may be sent now.
+    pub(crate) fn sendable(&self) -> bool {
+        self.phase == Phase::Open && self.retry_at.is_none() && self.cursor < self.unacked.len()
+    }
+
+    /// Place of the oldest append in the order of sending, if it waits for nothing but the server.
+    pub(crate) fn place(&self) -> Option<u64> {
+        let front = self.unacked.front().filter(|_| self.phase == Phase::Open && self.retry_at.is_none())?;
+        Some(if self.cursor == 0 { u64::MAX } else { front.place })
+    }
+
+    /// The frame that opens the file, here or again.
+    pub(crate) fn open(&mut self) -> Frame {
+        self.phase = Phase::Opening;
+        self.cursor = 0;
+        self.retry_at = None;
+        Frame::Open(v1::Open {
+            channel: self.lane.id,
+            path: self.lane.path.clone(),
+            mode: v1::Mode::Append.into(),
+            producer_id: self.identity.id.clone(),
+            producer_epoch: self.identity.epoch,
+            durability: self.options.durability.into(),
+            admission: self.options.admission.into(),
+            framing: self.options.framing.into(),
+            if_generation: self.if_generation(),
+        })
+    }
+
+    /// What the caller asked for holds for the first Open; later ones must find what the first one found or made.
+    fn if_generation(&self) -> Option<u64> {
+        let asked = self.options.if_generation?;
+        match (self.generation, self.doubtful_seq) {
+            (0, 0) => Some(asked),
+            (0, _) => None,
+            (generation, _) => Some(generation),
+        }
+    }
+
+    /// The next append to send.
+    pub(crate) fn next(&mut self, place: u64) -> Option<(Frame, usize, bool)> {
+        if !self.sendable() {
+            return None;
+        }
+        let seq = self.front_seq.checked_add(self.cursor as u64)?;
+        let pending = self.unacked.get_mut(self.cursor)?;
+        let again = std::mem::replace(&mut pending.place, place) != 0;
+        self.cursor += 1;
+        self.sent_seq = self.sent_seq.max(seq);
+        self.doubtful_seq = self.doubtful_seq.max(seq);
+        let append = &pending.append;
+        let payload = Payload { data: append.data.clone(), record_lengths: append.lengths.clone() };
+        let frame = Frame::Append(v1::Append {
+            channel: self.lane.id,
+            seq,
+            payload: Some(payload),
+            crc32c: Some(append.crc32c),
+            ..v1::Append::default()
+        });
+        Some((frame, append.data.len(), again))
+    }
+
+    /// The connection is gone. An error: the channel cannot go on.
+    pub(crate) fn offline(&mut self, cause: &Error) -> Result<()> {
+        self.cursor = 0;
+        self.sent_seq = 0;
+        self.retry_at = None;
+        self.in_ready = false;
+        if self.phase == Phase::Finishing {
+            self.phase = Phase::Ended; // everything is acked, and APPEND has nothing to publish
+        }
+        if self.phase == Phase::Ended {
+            return Ok(());
+        }
+        self.phase = Phase::Away;
+        if !self.identity.resends() && self.in_doubt() {
+            return Err(Error::not_resent(cause));
+        }
+        Ok(())
+    }
+
+    fn in_doubt(&self) -> bool {
+        !self.unacked.is_empty() && self.doubtful_seq >= self.front_seq
+    }
+
+    /// `Opened` came.
+    pub(crate) fn opened(&mut self, frame: &v1::Opened, now: Instant) -> Result<()> {
+        if self.phase != Phase::Opening {
+            return Err(Error::protocol("Opened for a channel that does not wait for it"));
+        }
+        if self.identity.resends() {
+            self.resume(frame)?;
+        } else {
+            self.front_seq = 1;
+            self.doubtful_seq = 0;
+        }
+        self.phase = Phase::Open;
+        self.cursor = 0;
+        self.sent_seq = 0;
+        self.refusal = None;
+        self.generation = frame.generation;
+        self.clock.opened(now);
+        self.lane.set_opened(|| Opened::new(frame, &self.identity.id));
+        Ok(())
+    }
+
+    /// Goes on as a producer that the server may know.
+    fn resume(&mut self, frame: &v1::Opened) -> Result<()> {
+        let first = self.lane.opened().is_none();
+        if frame.epoch == 0 || (self.identity.epoch != 0 && frame.epoch != self.identity.epoch) {
+            let asked = self.identity.epoch;
+            return Err(Error::protocol(format_args!("Opened has epoch {}, asked for {asked}", frame.epoch)));
+        }
+        let next = frame.last_seq.checked_add(1).ok_or_else(|| Error::protocol("last_seq does not fit"))?;
+        self.identity.epoch = frame.epoch;
+        if first {
+            self.front_seq = next;
+        }
+        let acked = self.front_seq - 1;
+        if frame.last_seq < acked {
+            let message = format!("the server acknowledged appends through {acked}, and now has {}", frame.last_seq);
+            return Err(Error::acked_lost(message));
+        }
+        if frame.last_seq > acked.saturating_add(self.unacked.len() as u64) {
+            let message = format!("appends through {} are there, which this writer did not send", frame.last_seq);
+            return Err(Error::protocol(message));
+        }
+        self.doubtful_seq = frame.last_seq;
+        Ok(())
+    }
+
+    /// An ack came. Gives the place of the first append that it adds.
+    pub(crate) fn ack(&mut self, ack: &v1::Ack, now: Instant, effects: &mut Effects) -> Result<Option<u64>> {
+        self.progress.synced_seq = self.progress.synced_seq.max(ack.synced_seq);
+        if ack.through_seq < self.front_seq {
+            return Ok(None);
+        }
+        let level = self.check_ack(ack)?;
+        // At most the length of `unacked`, by the check above.
+        let count = usize::try_from(ack.through_seq - self.front_seq + 1).unwrap_or(usize::MAX);
+        let mut at = self.first_offset(ack, count)?;
+        let place = self.unacked.front().map(|pending| pending.place);
+        for (index, pending) in self.unacked.drain(..count).enumerate() {
+            let first_offset = at;
+            at = at.map(|offset| offset + pending.append.data.len() as u64);
+            let duplicate = index < ack.duplicates as usize;
+            self.progress.add(&pending.append, duplicate);
+            if let Some(reply) = pending.reply {
+                let seq = self.front_seq + index as u64;
+                let generation = ack.generation;
+                let ack = Ack { seq, first_offset, end_offset: at, level, generation, duplicate };
+                effects.replies.push((reply, Ok(ack)));
+            }
+            effects.done.push(pending.append);
+        }
+        self.front_seq = ack.through_seq.saturating_add(1);
+        self.cursor = self.cursor.saturating_sub(count);
+        self.generation = ack.generation;
+        self.refusal = None;
+        self.clock.acked(now);
+        self.progress.reached(ack, level);
+        Ok(place)
+    }
+
+    fn check_ack(&self, ack: &v1::Ack) -> Result<Durability> {
+        if ack.through_seq > self.sent_seq {
+            let sent = self.sent_seq;
+            return Err(Error::protocol(format_args!("ack through {}, sent through {sent}", ack.through_seq)));
+        }
+        match Durability::try_from(ack.level) {
+            Ok(level) if level >= self.options.durability && level != Durability::Unspecified => Ok(level),
+            _ => {
+                let asked = self.options.durability.as_str_name();
+                Err(Error::protocol(format_args!("ack with level {}, asked for {asked}", ack.level)))
+            }
+        }
+    }
+
+    /// Where the appends that an ack adds begin: they lie one after the other, so their lengths must fit.
+    fn first_offset(&self, ack: &v1::Ack, count: usize) -> Result<Option<u64>> {
+        let (Some(first), Some(end)) = (ack.first_offset, ack.end_offset) else { return Ok(None) };
+        let bytes: u64 = self.unacked.range(..count).map(|pending| pending.append.data.len() as u64).sum();
+        if first.checked_add(bytes) != Some(end) {
+            return Err(Error::protocol(format_args!("ack of {bytes} bytes for offsets {first} to {end}")));
+        }
+        Ok(Some(first))
+    }
+
+    /// A nack came. An error: the channel cannot go on.
+    pub(crate) fn nack(&mut self, nack: &Nack, effects: &mut Effects) -> Result<Then> {
+        let error = Error::from_nack(nack).on(&self.lane.path);
+        if nack.seq == 0 {
+            return self.nack_channel(error);
+        }
+        if nack.seq < self.front_seq || error.reason() == Some(ErrorReason::EarlierSeqRefused) {
+            return Ok(Then::Go); // acked by now, or comes again behind the one that was refused
+        }
+        if nack.seq > self.sent_seq {
+            let sent = self.sent_seq;
+            return Err(Error::protocol(format_args!("nack of {}, sent through {sent}", nack.seq)));
+        }
+        let ahead = usize::try_from(nack.seq - self.front_seq).unwrap_or(usize::MAX);
+        if self.retry_at.is_some() && ahead >= self.cursor {
+            return Ok(Then::Go); // goes out again anyway
+        }
+        if error.outcome() == Outcome::NotApplied {
+            self.doubtful_seq = self.doubtful_seq.min(nack.seq - 1);
+        }
+        if !error.passes() || (error.outcome() == Outcome::Unknown && !self.identity.resends()) {
+            let own = self.unacked.get_mut(ahead).and_then(|pending| pending.reply.take());
+            effects.replies.extend(own.map(|reply| (reply, Err(error.clone()))));
+            return Err(error);
+        }
+        self.cursor = self.cursor.min(ahead);
+        self.refusal = Some(error);
+        Ok(Then::Retry)
+    }
+
+    /// The Open, the Finish or the channel itself was refused.
+    fn nack_channel(&mut self, error: Error) -> Result<Then> {
+        if !error.passes() || (!self.identity.resends() && self.in_doubt()) {
+            return Err(error);
+        }
+        if self.phase != Phase::Finishing {
+            self.phase = Phase::Away;
+            self.cursor = 0;
+        }
+        self.refusal = Some(error);
+        Ok(Then::Retry)
+    }
+
+    /// How long to wait before the next try.
+    pub(crate) fn retry_delay(&self, default: Duration) -> Duration {
+        self.refusal.as_ref().and_then(Error::retry_after).unwrap_or(default)
+    }
+
+    /// The writer wants to finish, or is gone.
+    pub(crate) fn want_finish(&mut self) {
+        self.finish = true;
+        if self.phase == Phase::Away && self.unacked.is_empty() && self.lane.opened().is_some() {
+            self.phase = Phase::Ended; // no connection, and APPEND has nothing to publish
+        }
+    }
+
+    /// The frame that ends the channel, once everything is acked.
+    pub(crate) fn finish(&mut self) -> Option<Frame> {
+        let ready = matches!(self.phase, Phase::Open | Phase::Finishing);
+        if !self.finish || !ready || !self.unacked.is_empty() || self.retry_at.is_some() {
+            return None;
+        }
+        self.phase = Phase::Finishing;
+        Some(self.finish_frame(FinishAction::Commit))
+    }
+
+    /// The frame that tells the server that nobody is interested any more.
+    pub(crate) fn abort(&self) -> Option<Frame> {
+        matches!(self.phase, Phase::Opening | Phase::Open).then(|| self.finish_frame(FinishAction::Abort))
+    }
+
+    fn finish_frame(&self, action: FinishAction) -> Frame {
+        Frame::Finish(v1::Finish { channel: self.lane.id, action: action.into(), ..v1::Finish::default() })
+    }
+
+    /// `Finished` came.
+    pub(crate) fn finished(&mut self) -> Result<()> {
+        if self.phase != Phase::Finishing {
+            return Err(Error::protocol("Finished for a channel that was not finished"));
+        }
+        self.phase = Phase::Ended;
+        Ok(())
+    }
+
+    /// Ends the channel with an error for all who wait. What may have been applied is said to be unknown.
+    pub(crate) fn fail(&mut self, error: Error, effects: &mut Effects) {
+        let outcome = if self.in_doubt() { Outcome::Unknown } else { Outcome::NotApplied };
+        let error = error.on(&self.lane.path).after(self.progress.clone());
+        self.phase = Phase::Ended;
+        self.lane.set_error(error.clone().with_outcome(outcome));
+        for (index, pending) in self.unacked.drain(..).enumerate() {
+            let doubtful = self.front_seq.saturating_add(index as u64) <= self.doubtful_seq;
+            let outcome = if doubtful { Outcome::Unknown } else { Outcome::NotApplied };
+            if let Some(reply) = pending.reply {
+                effects.replies.push((reply, Err(error.clone().with_outcome(outcome))));
+            }
+            effects.done.push(pending.append);
+        }
+        self.cursor = 0;
+        effects.failed.push(Arc::clone(&self.lane));
+        effects.changed.push(Arc::clone(&self.lane));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The one task of a session: connects, takes the answers, connects again. Ends with the last handle.
+
+use super::{Shared, outbound::Outbound};
+use crate::{Error, ErrorKind, Result, error::described_transport};
+use futures_util::FutureExt;
+use inkpot_proto::v1::{ErrorReason, WriteResponse, write_service_client::WriteServiceClient};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tonic::{Code, Streaming};
+
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+/// A connection that held this long, or brought an ack, was a good one: the next back-off is short again.
+const GOOD_CONNECTION: Duration = Duration::from_secs(2);
+/// Most answers that are taken under one lock.
+const ANSWERS: usize = 256;
+/// How long a session that is being closed waits for the server to end the stream.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Nobody needs the session any more.
+#[derive(Debug)]
+struct Unused;
+
+/// How a connection ended.
+#[derive(Debug)]
+enum End {
+    /// It failed; another one may do.
+    Lost(Error),
+    /// The server wants another one.
+    Away,
+    /// The server will not take this session.
+    Refused(Error),
+}
+
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    sleep: Pin<Box<Sleep>>,
+    failures: u32,
+}
+
+impl Driver {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, sleep: Box::pin(sleep(IDLE)), failures: 0 }
+    }
+
+    /// Runs until nobody needs the session.
+    pub(crate) async fn run(mut self) {
+        let _end = EndOfDriver(Arc::clone(&self.shared));
+        while let Ok(()) = self.work().await {}
+    }
+
+    /// One connection, and the pause after it.
+    async fn work(&mut self) -> Result<(), Unused> {
+        while !self.shared.state().has_work() {
+            let shared = Arc::clone(&self.shared);
+            self.attend(shared.work.notified()).await?;
+        }
+        let begun = Instant::now();
+        let end = self.connection().await?;
+        tracing::debug!(?end, "the connection of a session ended");
+        let cause = match &end {
+            End::Lost(error) | End::Refused(error) => Some(error),
+            End::Away => None,
+        };
+        let acked = self.shared.change(|state, effects| state.offline(cause, effects));
+        if let End::Refused(error) = &end {
+            self.shared.change(|state, effects| state.fail_all(|file| error.clone().on(file), effects));
+        }
+        self.failures = if acked || begun.elapsed() >= GOOD_CONNECTION { 0 } else { self.failures.saturating_add(1) };
+        self.attend(sleep(backoff(self.failures))).await
+    }
+
+    /// Does what is due while `future` is not ready: batches, retries, giving up.
+    async fn attend<F: Future>(&mut self, future: F) -> Result<F::Output, Unused> {
+        let shared = Arc::clone(&self.shared);
+        let mut future = pin!(future);
+        loop {
+            let next = shared.tick();
+            if shared.is_unused() {
+                return Err(Unused);
+            }
+            self.sleep.as_mut().reset(next.unwrap_or_else(|| Instant::now() + IDLE));
+            tokio::select! {
+                output = &mut future => return Ok(output),
+                () = shared.driver.notified() => {}
+                () = &mut self.sleep => {}
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Result<End, Unused> {
+        let mut inbound = match self.connect().await? {
+            Ok(inbound) => inbound,
+            Err(error) => return Ok(judge(error)),
+        };
+        self.shared.state().connected();
+        let ended = self.receive(&mut inbound).await;
+        if ended.is_err() && self.shared.state().closing {
+            self.shared.change(|state, _| state.stop_sending());
+            let rest = async { while let Ok(Some(_)) = inbound.message().await {} };
+            let _ = timeout(CLOSE_GRACE, rest).await; // the server then sees a reset instead of an end
+        }
+        ended
+    }
+
+    /// A connection of its own for each session, and the stream on it.
+    async fn connect(&mut self) -> Result<Result<Streaming<WriteResponse>>, Unused> {
+        let shared = Arc::clone(&self.shared);
+        let settings = &shared.settings;
+        let channel = match self.attend(timeout(settings.connect_timeout, settings.endpoint.connect())).await? {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Ok(Err(self.unreachable(&described_transport(&error)))),
+            Err(_) => return Ok(Err(self.unreachable("no connection in time"))),
+        };
+        let link = shared.state().begin();
+        let outbound = Outbound::new(Arc::clone(&shared), link);
+        let mut client = WriteServiceClient::new(channel);
+        match self.attend(timeout(settings.connect_timeout, client.write(settings.request(outbound)))).await? {
+            Ok(Ok(response)) => Ok(Ok(response.into_inner())),
+            Ok(Err(status)) => Ok(Err(Error::from_status(&status))),
+            Err(_) => Ok(Err(self.unreachable("no answer in time"))),
+        }
+    }
+
+    fn unreachable(&self, why: &str) -> Error {
+        Error::transport(format!("cannot reach {}: {why}", self.shared.settings.endpoint.uri()))
+    }
+
+    /// Takes answers until the stream ends.
+    async fn receive(&mut self, inbound: &mut Streaming<WriteResponse>) -> Result<End, Unused> {
+        let shared = Arc::clone(&self.shared);
+        let mut answers = Vec::with_capacity(ANSWERS);
+        loop {
+            let cut_at = shared.state().cut_at;
+            let first = async {
+                match cut_at {
+                    Some(cut_at) => tokio::select! {
+                        () = sleep_until(cut_at) => Ok(None),
+                        message = inbound.message() => message,
+                    },
+                    None => inbound.message().await,
+                }
+            };
+            let mut next = Some(self.attend(first).await?);
+            let mut end = None;
+            while let Some(message) = next.take() {
+                match message {
+                    Ok(Some(answer)) => answers.push(answer),
+                    Ok(None) => end = Some(Ok(())),
+                    Err(status) => end = Some(Err(Error::from_status(&status))),
+                }
+                if end.is_none() && answers.len() < ANSWERS {
+                    next = inbound.message().now_or_never();
+                }
+            }
+            if let Err(error) = shared.answers(answers.drain(..)) {
+                return Ok(End::Lost(error));
+            }
+            match end {
+                None => {}
+                Some(Err(error)) => return Ok(judge(error)),
+                Some(Ok(())) if shared.state().cut_at.is_some() => return Ok(End::Away),
+                Some(Ok(())) => return Ok(End::Lost(Error::transport("the server ended the session"))),
+            }
+        }
+    }
+}
+
+/// Whether another connection can help.
+fn judge(error: Error) -> End {
+    let refused = match error.reason() {
+        Some(ErrorReason::MessageTooLarge) => true,
+        _ => matches!(
+            error.code(),
+            Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::InvalidArgument
+        ),
+    };
+    if refused && error.kind() == ErrorKind::Refused { End::Refused(error) } else { End::Lost(error) }
+}
+
+/// Exponential, and jittered so that those who lost one server do not come back as one.
+fn backoff(failures: u32) -> Duration {
+    let full = SHORTEST_BACKOFF.saturating_mul(1 << failures.min(10)).min(LONGEST_BACKOFF);
+    full.mul_f64(rand::random_range(0.5..1.0))
+}
+
+/// However the driver ends, a panic included: nobody waits for it any more.
+struct EndOfDriver(Arc<Shared>);
+
+impl Drop for EndOfDriver {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests;

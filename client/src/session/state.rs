@@ -1,0 +1,549 @@
+//! The session as a state machine: its channels, what goes out next, what an answer changes. Pure: the caller holds
+//! the lock, tells the time and carries out the effects.
+
+use super::{
+    channel::{Channel, Effects, Phase, Reply, Then},
+    lane::Lane,
+    stall::Trail,
+};
+use crate::{Error, OpenOptions, Result, SessionStats, Throttle, batch::Sealed, producer::Identity};
+use inkpot_proto::{
+    error::RETRY_AFTER,
+    v1::{self, WriteRequest, WriteResponse, write_request::Frame, write_response::Frame as Answer},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    sync::Arc,
+    task::Waker,
+    time::{Duration, SystemTime},
+};
+use tokio::time::Instant;
+
+/// Most that is handed to the transport at a time: little, so that what must go first need not wait for it.
+const PULL_FRAMES: usize = 128;
+const PULL_BYTES: usize = 256 << 10;
+/// How many times in the time to give up channels are looked at.
+const STALL_CHECKS: u32 = 8;
+/// Bounds of what a server may ask a channel to wait before the next try.
+const SHORTEST_RETRY: Duration = Duration::from_millis(10);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// Time for the last acks if the server names none.
+const CUT_AFTER: Duration = Duration::from_secs(5);
+const LONGEST_STALL_CHECK: Duration = Duration::from_secs(1);
+
+pub(crate) struct State {
+    channels: HashMap<u32, Channel>,
+    next_id: u32,
+    /// Goes out before any append.
+    control: VecDeque<Frame>,
+    /// Channels with something to send, each once.
+    ready: VecDeque<u32>,
+    /// A `Flush` goes out behind what is ready.
+    flush: bool,
+    /// The outbound stream, if it has nothing to do.
+    waker: Option<Waker>,
+    /// Number of the present connection; 0: none.
+    link: u64,
+    links: u64,
+    /// Connections on which the server answered.
+    answered: u64,
+    /// Whether the present connection takes frames.
+    sending: bool,
+    /// When the server cuts the present connection.
+    pub(crate) cut_at: Option<Instant>,
+    /// Whether the present connection brought an ack.
+    acked_on_link: bool,
+    place: u64,
+    trail: Trail,
+    give_up_after: Duration,
+    next_stall_check: Option<Instant>,
+    timers: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// When the driver looks at the timers next.
+    pub(crate) armed: Option<Instant>,
+    /// Appends of all channels that are not acked.
+    unacked: usize,
+    stats: SessionStats,
+    /// `Session::close` was called.
+    pub(crate) closing: bool,
+    /// The driver has ended.
+    pub(crate) ended: bool,
+    /// The first failure that no writer can be told of.
+    pub(crate) orphaned: Option<Error>,
+}
+
+/// What the outbound stream gets.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pulled {
+    Frames,
+    Nothing,
+    End,
+}
+
+impl State {
+    pub(crate) fn new(give_up_after: Duration) -> Self {
+        Self {
+            channels: HashMap::new(),
+            next_id: 1,
+            control: VecDeque::new(),
+            ready: VecDeque::new(),
+            flush: false,
+            waker: None,
+            link: 0,
+            links: 0,
+            answered: 0,
+            sending: false,
+            cut_at: None,
+            acked_on_link: false,
+            place: 0,
+            trail: Trail::new(give_up_after),
+            give_up_after,
+            next_stall_check: None,
+            timers: BinaryHeap::new(),
+            armed: None,
+            unacked: 0,
+            stats: SessionStats::default(),
+            closing: false,
+            ended: false,
+            orphaned: None,
+        }
+    }
+
+    /// Adds a channel; it is opened now, or with the next connection.
+    pub(crate) fn add(
+        &mut self,
+        path: String,
+        options: OpenOptions,
+        identity: Identity,
+        now: Instant,
+    ) -> Result<Arc<Lane>> {
+        if self.ended || self.closing {
+            return Err(Error::closed(&path));
+        }
+        let id = self.free_id();
+        let lane = Arc::new(Lane::new(id, path, options.batch));
+        let mut channel = Channel::new(Arc::clone(&lane), options, identity, now);
+        if self.sending {
+            self.control.push_back(channel.open());
+        }
+        self.channels.insert(id, channel);
+        Ok(lane)
+    }
+
+    /// Numbers are not used again soon, so that a late answer to an old channel meets no new one.
+    fn free_id(&mut self) -> u32 {
+        while self.next_id == 0 || self.channels.contains_key(&self.next_id) {
+            self.next_id = self.next_id.wrapping_add(1);
+        }
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        id
+    }
+
+    /// Takes an append of a channel. Gives it back if the channel has ended.
+    pub(crate) fn push(&mut self, id: u32, append: Sealed, reply: Option<Reply>) -> Result<(), Sealed> {
+        let open = !self.closing && !self.ended;
+        let Some(channel) = self.channels.get_mut(&id).filter(|channel| open && channel.phase != Phase::Ended) else {
+            return Err(append);
+        };
+        let begins = !channel.waits();
+        channel.push(append, reply, begins.then(Instant::now));
+        self.unacked += 1;
+        self.make_ready(id);
+        Ok(())
+    }
+
+    fn make_ready(&mut self, id: u32) {
+        if let Some(channel) = self.channels.get_mut(&id).filter(|channel| !channel.in_ready && channel.sendable()) {
+            channel.in_ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Asks the server not to wait for a larger batch.
+    pub(crate) fn want_flush(&mut self) {
+        self.flush = self.sending;
+    }
+
+    /// The writer of a channel wants it finished.
+    pub(crate) fn want_finish(&mut self, id: u32) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            if !channel.waits() {
+                channel.clock.acked(Instant::now());
+            }
+            channel.want_finish();
+            self.advance(id);
+        }
+    }
+
+    /// The writer of a channel is gone: what was sent is seen through, then the channel is finished.
+    pub(crate) fn abandon(&mut self, id: u32) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.owned = false;
+        }
+        self.want_finish(id);
+        self.forget_ended(id);
+    }
+
+    fn forget_ended(&mut self, id: u32) {
+        if self.channels.get(&id).is_some_and(|channel| !channel.owned && channel.phase == Phase::Ended) {
+            self.channels.remove(&id);
+        }
+    }
+
+    /// Queues what a channel can send now.
+    fn advance(&mut self, id: u32) {
+        let Some(channel) = self.channels.get_mut(&id).filter(|_| self.sending) else { return };
+        if channel.phase == Phase::Away && channel.retry_at.is_none() {
+            self.control.push_back(channel.open());
+        } else if channel.phase != Phase::Finishing {
+            self.control.extend(channel.finish());
+        }
+        self.make_ready(id);
+    }
+
+    /// A connection begins: all files are opened on it. Gives its number.
+    pub(crate) fn begin(&mut self) -> u64 {
+        self.links += 1;
+        self.link = self.links;
+        self.sending = true;
+        self.cut_at = None;
+        self.acked_on_link = false;
+        self.flush = false;
+        let live = self.channels.values_mut().filter(|channel| channel.phase != Phase::Ended);
+        self.control = live.map(Channel::open).collect();
+        self.link
+    }
+
+    /// The server answered on the connection.
+    pub(crate) fn connected(&mut self) {
+        self.stats.connected = true;
+        self.answered += 1;
+    }
+
+    /// The connection is gone. Gives whether it brought anything.
+    pub(crate) fn offline(&mut self, cause: Option<&Error>, effects: &mut Effects) -> bool {
+        self.link = 0;
+        self.stop_sending();
+        self.stats.connected = false;
+        self.stats.throttled = None;
+        let words = Error::transport("the server asked for a new connection");
+        let error = cause.unwrap_or(&words);
+        if cause.is_some() {
+            self.stats.last_error = cause.cloned();
+        }
+        for id in self.ids() {
+            let Some(channel) = self.channels.get_mut(&id) else { continue };
+            match channel.offline(error) {
+                Ok(()) => effects.changed.push(Arc::clone(&channel.lane)),
+                Err(error) => self.fail(id, error, effects),
+            }
+            self.forget_ended(id);
+        }
+        self.acked_on_link
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        self.channels.keys().copied().collect()
+    }
+
+    /// No more frames on this connection.
+    pub(crate) fn stop_sending(&mut self) {
+        self.sending = false;
+        self.control.clear();
+        for id in self.ready.drain(..) {
+            if let Some(channel) = self.channels.get_mut(&id) {
+                channel.in_ready = false;
+            }
+        }
+    }
+
+    /// Wakes the outbound stream, if there is something for it to do.
+    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
+        let idle = self.sending && self.control.is_empty() && self.ready.is_empty() && !self.flush;
+        if idle { None } else { self.waker.take() }
+    }
+
+    /// What goes out next on connection `link`.
+    pub(crate) fn pull(&mut self, link: u64, out: &mut VecDeque<WriteRequest>, waker: &Waker) -> Pulled {
+        if self.link != link || !self.sending {
+            return Pulled::End;
+        }
+        out.extend(self.control.drain(..).map(request));
+        let mut bytes = 0;
+        while out.len() < PULL_FRAMES && bytes < PULL_BYTES {
+            let Some(id) = self.ready.pop_front() else { break };
+            bytes += self.pull_channel(id, out);
+        }
+        if self.ready.is_empty() && std::mem::take(&mut self.flush) {
+            out.push_back(request(Frame::Flush(v1::Flush {})));
+        }
+        if !out.is_empty() {
+            return Pulled::Frames;
+        }
+        self.waker = Some(waker.clone());
+        Pulled::Nothing
+    }
+
+    /// Takes the turn of one channel; it queues again if it has more.
+    fn pull_channel(&mut self, id: u32, out: &mut VecDeque<WriteRequest>) -> usize {
+        let Some(channel) = self.channels.get_mut(&id) else { return 0 };
+        channel.in_ready = false;
+        let mut sent = 0;
+        while out.len() < PULL_FRAMES && sent < PULL_BYTES {
+            self.place += 1;
+            let Some((frame, bytes, again)) = channel.next(self.place) else { break };
+            self.stats.resent_appends += u64::from(again);
+            sent += bytes;
+            out.push_back(request(frame));
+        }
+        self.make_ready(id);
+        sent
+    }
+
+    /// An answer came. An error: the connection is of no use any more.
+    pub(crate) fn answer(&mut self, answer: WriteResponse, now: Instant, effects: &mut Effects) -> Result<()> {
+        match answer.frame {
+            Some(Answer::Ack(ack)) => self.ack(&ack, now, effects),
+            Some(Answer::Opened(opened)) => {
+                self.on_channel(opened.channel, effects, |channel, _| channel.opened(&opened, now).map(|()| Then::Go))
+            }
+            Some(Answer::Nack(nack)) => self.nack(&nack, now, effects),
+            Some(Answer::Finished(finished)) => {
+                self.on_channel(finished.channel, effects, |channel, _| channel.finished().map(|()| Then::Go))
+            }
+            Some(Answer::Redirect(redirect)) => self.on_channel(redirect.channel, effects, |_, _| {
+                let endpoint = &redirect.endpoint;
+                Err(Error::protocol(format_args!("redirect to {endpoint}, which this version does not follow")))
+            }),
+            Some(Answer::Throttled(throttled)) => {
+                self.throttled(throttled);
+                Ok(())
+            }
+            Some(Answer::GoAway(go_away)) => {
+                self.go_away(&go_away, now);
+                Ok(())
+            }
+            // A Pong that nobody asked for, or a frame of a later version: nothing to do.
+            Some(Answer::Pong(_)) | None => Ok(()),
+        }
+    }
+
+    /// Lets a channel take an answer, and fails it if it cannot.
+    fn on_channel(
+        &mut self,
+        id: u32,
+        effects: &mut Effects,
+        take: impl FnOnce(&mut Channel, &mut Effects) -> Result<Then>,
+    ) -> Result<()> {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            let known = id != 0 && id < self.next_id;
+            return if known { Ok(()) } else { Err(Error::protocol(format_args!("answer for channel {id}"))) };
+        };
+        if channel.phase == Phase::Ended {
+            return Ok(());
+        }
+        let before = channel.unacked();
+        let taken = take(channel, effects);
+        self.unacked -= before - channel.unacked();
+        match taken {
+            Ok(Then::Go) => {
+                effects.changed.push(Arc::clone(&channel.lane));
+                self.advance(id);
+            }
+            Ok(Then::Retry) => self.retry_later(id),
+            Err(error) => self.fail(id, error, effects),
+        }
+        self.forget_ended(id);
+        Ok(())
+    }
+
+    fn ack(&mut self, ack: &v1::Ack, now: Instant, effects: &mut Effects) -> Result<()> {
+        let mut place = None;
+        self.on_channel(ack.channel, effects, |channel, effects| {
+            place = channel.ack(ack, now, effects)?;
+            Ok(Then::Go)
+        })?;
+        if let Some(place) = place {
+            self.trail.note(now, place);
+            self.acked_on_link = true;
+            self.stats.throttled = None;
+        }
+        Ok(())
+    }
+
+    fn nack(&mut self, nack: &v1::Nack, now: Instant, effects: &mut Effects) -> Result<()> {
+        self.on_channel(nack.channel, effects, |channel, effects| {
+            let then = channel.nack(nack, effects)?;
+            if then == Then::Retry {
+                channel.retry_at = Some(now + jittered(channel.retry_delay(RETRY_AFTER)));
+            }
+            Ok(then)
+        })
+    }
+
+    /// A channel waits until its `retry_at`.
+    fn retry_later(&mut self, id: u32) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        self.stats.retries += 1;
+        self.stats.last_error = channel.refusal.clone();
+        if let Some(at) = channel.retry_at {
+            self.timers.push(Reverse((at, id)));
+        }
+    }
+
+    fn throttled(&mut self, throttled: v1::Throttled) {
+        let since = throttled.since.and_then(|since| SystemTime::try_from(since).ok());
+        self.stats.throttles += 1;
+        self.stats.throttled = Some(Throttle { limit: throttled.limit, since });
+    }
+
+    fn go_away(&mut self, go_away: &v1::GoAway, now: Instant) {
+        let deadline = go_away.deadline.and_then(|deadline| Duration::try_from(deadline).ok());
+        tracing::debug!(reason = go_away.reason, ?deadline, "the server wants the session to end");
+        self.stop_sending();
+        self.cut_at = now.checked_add(deadline.unwrap_or(CUT_AFTER));
+    }
+
+    /// Ends a channel with an error.
+    fn fail(&mut self, id: u32, error: Error, effects: &mut Effects) {
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        if self.sending {
+            self.control.extend(channel.abort());
+        }
+        self.unacked -= channel.unacked();
+        let waited = channel.waits();
+        channel.fail(error, effects);
+        self.stats.last_error = channel.lane.error();
+        if waited && (!channel.owned || self.closing) {
+            self.orphaned = self.orphaned.take().or_else(|| channel.lane.error());
+        }
+        self.forget_ended(id);
+    }
+
+    /// Ends all channels with an error.
+    pub(crate) fn fail_all(&mut self, error: impl Fn(&str) -> Error, effects: &mut Effects) {
+        for id in self.ids() {
+            if let Some(channel) = self.channels.get(&id).filter(|channel| channel.phase != Phase::Ended) {
+                let error = error(&channel.lane.path);
+                self.fail(id, error, effects);
+            }
+        }
+    }
+
+    /// Has a timer for the batch of a channel. Gives whether the driver must be woken for it.
+    pub(crate) fn arm(&mut self, id: u32, at: Instant) -> bool {
+        let Some(channel) = self.channels.get_mut(&id) else { return false };
+        if channel.timer.is_some_and(|timer| timer <= at) {
+            return false;
+        }
+        channel.timer = Some(at);
+        self.timers.push(Reverse((at, id)));
+        self.armed.is_none_or(|armed| at < armed)
+    }
+
+    /// Lets everything happen whose time has come. Gives the lanes whose batch may have to go, and when to look again.
+    pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects) -> (Vec<Arc<Lane>>, Option<Instant>) {
+        let mut due = Vec::new();
+        while let Some(Reverse((_, id))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            self.timers.pop();
+            due.extend(self.fire(id, now));
+        }
+        self.check_stalls(now, effects);
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        self.armed = timer.into_iter().chain(self.next_stall_check).min();
+        (due, self.armed)
+    }
+
+    fn fire(&mut self, id: u32, now: Instant) -> Option<Arc<Lane>> {
+        let channel = self.channels.get_mut(&id)?;
+        if channel.retry_at.is_some_and(|at| at <= now) {
+            channel.retry_at = None;
+            if channel.phase == Phase::Finishing {
+                self.control.extend(channel.finish());
+            } else {
+                self.advance(id);
+            }
+        }
+        let channel = self.channels.get_mut(&id)?;
+        channel.timer.take_if(|at| *at <= now).map(|_| Arc::clone(&channel.lane))
+    }
+
+    fn check_stalls(&mut self, now: Instant, effects: &mut Effects) {
+        if self.channels.is_empty() {
+            self.next_stall_check = None;
+            return;
+        }
+        if self.next_stall_check.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_stall_check = Some(now + (self.give_up_after / STALL_CHECKS).min(LONGEST_STALL_CHECK));
+        let stalled = self.channels.iter().filter(|(_, channel)| self.is_stalled(channel, now)).map(|(id, _)| *id);
+        for id in stalled.collect::<Vec<_>>() {
+            let Some(channel) = self.channels.get(&id) else { continue };
+            let last = channel.refusal.clone().or_else(|| self.hindrance());
+            let error = Error::gave_up(self.give_up_after, channel.progress.acked_records, last.as_ref());
+            self.fail(id, error, effects);
+        }
+    }
+
+    fn is_stalled(&self, channel: &Channel, now: Instant) -> bool {
+        channel.waits()
+            && channel.clock.stalled(now, self.give_up_after)
+            && !channel.place().is_some_and(|place| self.trail.moved_before(place, now, self.give_up_after))
+    }
+
+    /// What keeps the whole session from getting on.
+    fn hindrance(&self) -> Option<Error> {
+        match &self.stats.throttled {
+            Some(throttle) => Some(Error::throttled(&throttle.limit)),
+            None => self.stats.last_error.clone().filter(|_| !self.stats.connected),
+        }
+    }
+
+    /// Whether there is a channel that needs a connection.
+    pub(crate) fn has_work(&self) -> bool {
+        self.channels.values().any(|channel| channel.phase != Phase::Ended)
+    }
+
+    /// Whether something was sent, or waits to be, that has no answer yet.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.channels.values().any(Channel::waits)
+    }
+
+    pub(crate) fn unacked(&self) -> usize {
+        self.unacked
+    }
+
+    /// Lanes that may have a batch.
+    pub(crate) fn open_batches(&self) -> Vec<Arc<Lane>> {
+        self.lanes(|channel| channel.phase != Phase::Ended)
+    }
+
+    /// Lanes of the channels that `wanted` picks.
+    pub(crate) fn lanes(&self, wanted: impl Fn(&Channel) -> bool) -> Vec<Arc<Lane>> {
+        self.channels.values().filter(|channel| wanted(channel)).map(|channel| Arc::clone(&channel.lane)).collect()
+    }
+
+    pub(crate) fn channel(&self, id: u32) -> Option<&Channel> {
+        self.channels.get(&id)
+    }
+
+    pub(crate) fn stats(&self) -> SessionStats {
+        let bytes = self.channels.values().map(Channel::unacked_bytes).sum();
+        let reconnects = self.answered.saturating_sub(1);
+        SessionStats { reconnects, unacked_appends: self.unacked as u64, unacked_bytes: bytes, ..self.stats.clone() }
+    }
+}
+
+fn request(frame: Frame) -> WriteRequest {
+    WriteRequest { frame: Some(frame) }
+}
+
+/// Somewhat longer than asked for, so that those who were refused together do not come back together.
+fn jittered(delay: Duration) -> Duration {
+    delay.clamp(SHORTEST_RETRY, LONGEST_RETRY).mul_f64(rand::random_range(1.0..1.5))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Open plain files: a cache of descriptors, least recently used first out. The descriptor of a file that has unsynced
+//! bytes is given up only after its sync, unless a sync of the whole volume will cover it.
+
+use crate::shard::ids::FileId;
+use inkpot_wal::fs::File;
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::Arc,
+};
+
+#[derive(Debug)]
+struct Entry {
+    file: Arc<dyn File>,
+    used: u64,
+    unsynced: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Descriptors {
+    capacity: usize,
+    volume_sync: bool,
+    entries: HashMap<FileId, Entry>,
+    by_use: BTreeMap<u64, FileId>,
+    clock: u64,
+}
+
+impl Descriptors {
+    /// Keeps up to `capacity` files open. `volume_sync`: whether checkpoints can sync the whole volume.
+    #[must_use]
+    pub fn new(capacity: usize, volume_sync: bool) -> Self {
+        let capacity = capacity.max(1);
+        Self { capacity, volume_sync, entries: HashMap::new(), by_use: BTreeMap::new(), clock: 0 }
+    }
+
+    /// The descriptor of a file, if it is open.
+    pub fn get(&mut self, id: FileId) -> Option<Arc<dyn File>> {
+        self.clock += 1;
+        let entry = self.entries.get_mut(&id)?;
+        self.by_use.remove(&entry.used);
+        entry.used = self.clock;
+        self.by_use.insert(self.clock, id);
+        Some(Arc::clone(&entry.file))
+    }
+
+    /// Keeps a descriptor; gives up the one that was used least recently if there are too many.
+    ///
+    /// # Errors
+    /// Those of the sync that giving up an unsynced file needs where the volume cannot be synced.
+    pub fn insert(&mut self, id: FileId, file: Arc<dyn File>) -> io::Result<()> {
+        self.remove(id);
+        self.clock += 1;
+        self.entries.insert(id, Entry { file, used: self.clock, unsynced: false });
+        self.by_use.insert(self.clock, id);
+        while self.entries.len() > self.capacity {
+            let Some((_, oldest)) = self.by_use.pop_first() else { break };
+            if let Some(entry) = self.entries.remove(&oldest).filter(|entry| entry.unsynced && !self.volume_sync) {
+                entry.file.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that a file has bytes that are not synced.
+    pub fn mark_unsynced(&mut self, id: FileId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.unsynced = true;
+        }
+    }
+
+    /// Notes that everything is synced.
+    pub fn all_synced(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.unsynced = false);
+    }
+
+    /// Gives up a descriptor.
+    pub fn remove(&mut self, id: FileId) {
+        if let Some(entry) = self.entries.remove(&id) {
+            self.by_use.remove(&entry.used);
+        }
+    }
+
+    /// How many files are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no file is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}

@@ -1,0 +1,286 @@
+//! What a shard remembers across starts, as of its last checkpoint: files, producers, and the mark in the log up to
+//! which all of it is in synced plain files. An embedded database (redb) on our [`FileSystem`]; written only at
+//! checkpoints, read when a file is used that is not in memory.
+
+mod backend;
+mod rows;
+
+pub use rows::{FileRow, Stored};
+
+use crate::shard::{
+    codec::{Reader, Undecodable, put_number},
+    ids::{FileId, FileKey, ProducerId},
+    state::Producer,
+};
+use backend::Backend;
+use bytes::Bytes;
+use inkpot_proto::path::TenantName;
+use inkpot_wal::{
+    fs::{Access, Attributes, Existing, File, FileSystem},
+    recovery::Mark,
+};
+use redb::{Database, ReadableDatabase, TableDefinition};
+use std::{collections::HashSet, io, ops::Bound, sync::Arc};
+use thiserror::Error;
+
+const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
+const PATHS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("paths");
+const PRODUCERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("producers");
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const PROGRESS: &str = "progress";
+/// Memory that one catalog may use as a cache, in bytes.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Why the catalog could not be read or written.
+#[derive(Debug, Error)]
+pub enum CatalogError {
+    /// The file could not be made or opened.
+    #[error("catalog {path} cannot be opened")]
+    Open {
+        /// The file.
+        path: String,
+        /// The error of the file system.
+        source: io::Error,
+    },
+    /// The database failed.
+    #[error("catalog {path} failed")]
+    Database {
+        /// The file.
+        path: String,
+        /// The error of the database.
+        source: Box<redb::Error>,
+    },
+    /// A row does not decode.
+    #[error("catalog {path} has a row that does not decode")]
+    Row {
+        /// The file.
+        path: String,
+        /// Where.
+        source: Undecodable,
+    },
+}
+
+/// How far a shard has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to here everything is in synced plain files and in the catalog.
+    pub mark: Mark,
+    /// How long the shard has been running in all its life, in seconds; no wall clock.
+    pub running: u64,
+}
+
+/// A page of files: id and row of each.
+pub type Page = Vec<(FileId, FileRow)>;
+
+/// The catalog of one shard.
+#[derive(Debug)]
+pub struct Catalog {
+    path: String,
+    db: Database,
+}
+
+impl Catalog {
+    /// Makes the empty catalog of a shard, durable when this returns.
+    ///
+    /// # Errors
+    /// Those of the file system and the database.
+    pub fn create(fs: &dyn FileSystem, shard: u32) -> Result<(), CatalogError> {
+        let path = path(shard);
+        let new = format!("{path}.new");
+        let open = |source| CatalogError::Open { path: path.clone(), source };
+        match fs.remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(open(error)),
+            _ => {}
+        }
+        let file = fs.create(&new, Attributes::PRIVATE).map_err(open)?;
+        let catalog = Self::on_file(file, &new)?;
+        catalog.save(&[], Progress::default())?;
+        drop(catalog);
+        fs.open(&new, Access::ReadWrite).and_then(|file| file.sync_all()).map_err(open)?;
+        fs.rename(&new, &path, Existing::Replace).map_err(open)?;
+        fs.sync_dir(inkpot_wal::fs::parent(&path)).map_err(open)
+    }
+
+    /// Opens the catalog of a shard.
+    ///
+    /// # Errors
+    /// [`CatalogError::Open`] with `NotFound` if there is none.
+    pub fn open(fs: &dyn FileSystem, shard: u32) -> Result<Self, CatalogError> {
+        let path = path(shard);
+        let file = fs.open(&path, Access::ReadWrite);
+        let file = file.map_err(|source| CatalogError::Open { path: path.clone(), source })?;
+        Self::on_file(file, &path)
+    }
+
+    fn on_file(file: Arc<dyn File>, path: &str) -> Result<Self, CatalogError> {
+        let db = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(Backend::new(file))
+            .map_err(|error| CatalogError::Database { path: path.to_owned(), source: Box::new(error.into()) })?;
+        Ok(Self { path: path.to_owned(), db })
+    }
+
+    /// How far the shard had come at its last checkpoint.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn progress(&self) -> Result<Progress, CatalogError> {
+        let table = self.read(META)?;
+        let row = table.get(PROGRESS).map_err(|error| self.failed(error))?;
+        let Some(row) = row else { return Ok(Progress::default()) };
+        let mut reader = Reader::new(Bytes::copy_from_slice(row.value()));
+        let mut number = || reader.number().map_err(|error| self.undecodable(error));
+        let mark = Mark { sequence: number()?, epoch: number()?, segment: number()?, offset: number()? };
+        Ok(Progress { mark, running: number()? })
+    }
+
+    /// A file with its producers, by path.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn by_key(&self, key: &FileKey) -> Result<Option<Stored>, CatalogError> {
+        let id = {
+            let paths = self.read(PATHS)?;
+            let row = paths.get(path_key(key).as_slice()).map_err(|error| self.failed(error))?;
+            row.and_then(|row| row.value().try_into().ok().map(FileId::from_bytes))
+        };
+        id.map_or(Ok(None), |id| self.by_id(id))
+    }
+
+    /// A file with its producers, by id.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn by_id(&self, id: FileId) -> Result<Option<Stored>, CatalogError> {
+        let Some(row) = self.row(id)? else { return Ok(None) };
+        let producers = self.read(PRODUCERS)?;
+        let first = id.to_bytes();
+        let range = producers.range::<&[u8]>(first.as_slice()..).map_err(|error| self.failed(error))?;
+        let mut found = Vec::new();
+        for entry in range {
+            let (key, value) = entry.map_err(|error| self.failed(error))?;
+            let Some(producer) = key.value().strip_prefix(first.as_slice()) else { break };
+            let producer = ProducerId::from(String::from_utf8_lossy(producer));
+            let state = rows::decode_producer(value.value()).map_err(|error| self.undecodable(error))?;
+            found.push((producer, state));
+        }
+        Ok(Some(Stored { id, row, producers: found }))
+    }
+
+    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn list(
+        &self,
+        tenant: &TenantName,
+        prefix: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Page, CatalogError> {
+        let tenant_key = |path: &str| [tenant.as_str().as_bytes(), &[0], path.as_bytes()].concat();
+        let begin = tenant_key(prefix);
+        let after = after.map(tenant_key).filter(|after| *after >= begin);
+        let from = after.as_deref().map_or(Bound::Included(begin.as_slice()), Bound::Excluded);
+        let paths = self.read(PATHS)?;
+        let range = paths
+            .range::<&[u8]>((from, Bound::Unbounded))
+            .map_err(|error| self.failed(error))?;
+        let mut page = Vec::new();
+        for entry in range {
+            let (key, id) = entry.map_err(|error| self.failed(error))?;
+            if page.len() == max || !key.value().starts_with(&begin) {
+                break;
+            }
+            let Ok(id) = id.value().try_into().map(FileId::from_bytes) else { continue };
+            if let Some(row) = self.row(id)?.filter(|row| row.created) {
+                page.push((id, row));
+            }
+        }
+        Ok(page)
+    }
+
+    /// Writes files with their producers, and how far the shard has come. Durable when this returns.
+    ///
+    /// # Errors
+    /// Those of the database; then the catalog is as it was, or as it should be, and must be opened anew.
+    pub fn save(&self, files: &[Stored], progress: Progress) -> Result<(), CatalogError> {
+        let mut transaction = self.db.begin_write().map_err(|error| self.failed(error))?;
+        // Costs a little at each checkpoint and spares a walk over the whole file after a crash.
+        transaction.set_quick_repair(true);
+        {
+            let mut rows = transaction.open_table(FILES).map_err(|error| self.failed(error))?;
+            let mut paths = transaction.open_table(PATHS).map_err(|error| self.failed(error))?;
+            let mut producers = transaction.open_table(PRODUCERS).map_err(|error| self.failed(error))?;
+            for file in files {
+                let id = file.id.to_bytes();
+                rows.insert(id.as_slice(), file.row.encode().as_slice()).map_err(|error| self.failed(error))?;
+                let key = path_key(&file.row.key);
+                paths.insert(key.as_slice(), id.as_slice()).map_err(|error| self.failed(error))?;
+                self.save_producers(&mut producers, &id, &file.producers)?;
+            }
+            let mut meta = transaction.open_table(META).map_err(|error| self.failed(error))?;
+            let Mark { sequence, epoch, segment, offset } = progress.mark;
+            let mut row = Vec::new();
+            for number in [sequence, epoch, segment, offset, progress.running] {
+                put_number(&mut row, number);
+            }
+            meta.insert(PROGRESS, row.as_slice()).map_err(|error| self.failed(error))?;
+        }
+        transaction.commit().map_err(|error| self.failed(error))
+    }
+
+    /// Writes a file's producers, and removes those that it no longer has.
+    fn save_producers(
+        &self,
+        table: &mut redb::Table<&[u8], &[u8]>,
+        id: &[u8; 16],
+        producers: &[(ProducerId, Producer)],
+    ) -> Result<(), CatalogError> {
+        let end = (u128::from_be_bytes(*id).saturating_add(1)).to_be_bytes();
+        let kept: HashSet<&[u8]> = producers.iter().map(|(name, _)| name.as_bytes()).collect();
+        table
+            .retain_in::<&[u8], _>(id.as_slice()..end.as_slice(), |key, _| kept.contains(&key[id.len()..]))
+            .map_err(|error| self.failed(error))?;
+        for (name, state) in producers {
+            let key = [id.as_slice(), name.as_bytes()].concat();
+            let row = rows::encode_producer(state);
+            table.insert(key.as_slice(), row.as_slice()).map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    fn row(&self, id: FileId) -> Result<Option<FileRow>, CatalogError> {
+        let files = self.read(FILES)?;
+        let row = files.get(id.to_bytes().as_slice()).map_err(|error| self.failed(error))?;
+        let row = row.map(|row| FileRow::decode(row.value()).map_err(|error| self.undecodable(error)));
+        row.transpose()
+    }
+
+    fn read<K: redb::Key + 'static>(
+        &self,
+        table: TableDefinition<K, &'static [u8]>,
+    ) -> Result<redb::ReadOnlyTable<K, &'static [u8]>, CatalogError> {
+        let transaction = self.db.begin_read().map_err(|error| self.failed(error))?;
+        transaction.open_table(table).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: impl Into<redb::Error>) -> CatalogError {
+        CatalogError::Database { path: self.path.clone(), source: Box::new(error.into()) }
+    }
+
+    fn undecodable(&self, source: Undecodable) -> CatalogError {
+        CatalogError::Row { path: self.path.clone(), source }
+    }
+}
+
+fn path(shard: u32) -> String {
+    format!("shards/{shard:04}/catalog")
+}
+
+fn path_key(key: &FileKey) -> Vec<u8> {
+    [key.tenant.as_str().as_bytes(), &[0], key.path.as_str().as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Rows of the catalog as bytes.
+
+use crate::{
+    apply::view::{Parked, Seen},
+    shard::{
+        codec::{Reader, Undecodable, put_number, put_option, put_text},
+        ids::{FileId, FileKey, ProducerId},
+        state::{Producer, Remembered},
+    },
+};
+use bytes::Bytes;
+use inkpot_proto::path::{FilePath, TenantName};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A file as of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRow {
+    /// Its tenant and path.
+    pub key: FileKey,
+    /// Its generation.
+    pub generation: u64,
+    /// Whether the plain file was made.
+    pub created: bool,
+    /// Committed bytes; all of them are in the plain file, less what is parked.
+    pub end: u64,
+    /// The frame that this row reflects.
+    pub sequence: u64,
+    /// What was put aside.
+    pub parked: Option<Parked>,
+    /// What another program did to the plain file.
+    pub foreign: Option<String>,
+    /// How our last write left the plain file.
+    pub seen: Option<Seen>,
+    /// How many producers it has.
+    pub producers: u32,
+}
+
+/// A file with its producers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The id.
+    pub id: FileId,
+    /// The file.
+    pub row: FileRow,
+    /// Its producers.
+    pub producers: Vec<(ProducerId, Producer)>,
+}
+
+impl FileRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.key.path.as_str().len());
+        put_text(&mut out, self.key.tenant.as_str());
+        put_text(&mut out, self.key.path.as_str());
+        put_number(&mut out, self.generation);
+        put_number(&mut out, u64::from(self.created));
+        put_number(&mut out, self.end);
+        put_number(&mut out, self.sequence);
+        put_option(&mut out, self.parked.map(|parked| parked.from));
+        put_option(&mut out, self.parked.map(|parked| parked.end));
+        put_option(&mut out, self.foreign.as_ref().map(|_| 1));
+        put_text(&mut out, self.foreign.as_deref().unwrap_or_default());
+        put_option(&mut out, self.seen.map(|seen| seen.inode));
+        put_option(&mut out, self.seen.map(|seen| nanos(seen.modified)));
+        put_number(&mut out, u64::from(self.producers));
+        out
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Undecodable> {
+        let mut reader = Reader::new(Bytes::copy_from_slice(row));
+        let tenant = TenantName::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
+        let path = FilePath::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
+        let generation = reader.number()?;
+        let created = reader.number()? != 0;
+        let end = reader.number()?;
+        let sequence = reader.number()?;
+        let parked = reader.option()?.zip(reader.option()?).map(|(from, end)| Parked { from, end });
+        let is_foreign = reader.option()?.is_some();
+        let foreign = Some(reader.text()?).filter(|_| is_foreign);
+        let seen = reader.option()?.zip(reader.option()?);
+        let seen = seen.map(|(inode, at)| Seen { inode, modified: UNIX_EPOCH + Duration::from_nanos(at) });
+        let producers = u32::try_from(reader.number()?).unwrap_or(u32::MAX);
+        let key = FileKey { tenant, path };
+        Ok(Self { key, generation, created, end, sequence, parked, foreign, seen, producers })
+    }
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn encode_producer(producer: &Producer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + producer.remembered.len() * 12);
+    put_number(&mut out, producer.epoch);
+    put_number(&mut out, producer.last_seq);
+    put_number(&mut out, producer.active_at);
+    put_number(&mut out, producer.previous.0);
+    put_number(&mut out, producer.previous.1);
+    for remembered in &producer.remembered {
+        put_number(&mut out, remembered.offset);
+        put_number(&mut out, u64::from(remembered.len));
+        out.extend_from_slice(&remembered.crc32c.to_le_bytes());
+    }
+    out
+}
+
+pub(super) fn decode_producer(row: &[u8]) -> Result<Producer, Undecodable> {
+    let mut reader = Reader::new(Bytes::copy_from_slice(row));
+    let mut producer = Producer {
+        epoch: reader.number()?,
+        last_seq: reader.number()?,
+        active_at: reader.number()?,
+        previous: (reader.number()?, reader.number()?),
+        ..Producer::default()
+    };
+    while !reader.is_at_end() {
+        let offset = reader.number()?;
+        let len = u32::try_from(reader.number()?).map_err(|_| Undecodable(0))?;
+        let crc32c = u32::from_le_bytes(reader.array()?);
+        producer.remembered.push_back(Remembered { offset, len, crc32c });
+    }
+    Ok(producer)
+}

@@ -1,0 +1,435 @@
+//! A shard's life: recover, serve, and after a failure close, refuse, and recover in place with back-off. On a thread of
+//! its own with a runtime of its own, because commits wait for the disk; the same loop runs as a task where the disk is
+//! simulated.
+
+use super::{ShardWriter, answers::closed, refuse_item, unknown};
+use crate::{
+    admission::Admission,
+    apply::{
+        self, Request,
+        applier::Applier,
+        backlog::Backlog,
+        driver::Control,
+        registry::Registry,
+    },
+    config::Config,
+    recovery::{Ground, RecoveryError, Recovered, Unapplied, recover},
+    shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
+};
+use futures_util::FutureExt;
+use inkpot_proto::{error::Refused, v1::ErrorReason};
+use inkpot_wal::{fs::FileSystem, recovery::Retained, segment::SegmentMaker};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, watch};
+
+/// Commands that are taken at once.
+const COMMANDS_PER_ROUND: usize = 256;
+/// How long a shard stays closed after its first failure; doubled with each further one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// ... up to this.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How a shard is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It recovers for the first time.
+    Opening,
+    /// It serves.
+    Open,
+    /// It is closed, and why.
+    Closed(String),
+    /// It has ended.
+    Stopped,
+}
+
+/// What a shard stands on.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its number.
+    pub number: u32,
+    /// Where everything lies.
+    pub fs: Arc<dyn FileSystem>,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Who may make it hurry.
+    pub admission: Arc<Admission>,
+}
+
+/// A shard that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// The way to it.
+    pub handle: ShardHandle,
+    /// How it is.
+    pub health: watch::Receiver<Health>,
+    /// Its thread; ends after [`Command::Stop`].
+    pub thread: JoinHandle<()>,
+}
+
+/// Starts a shard on a thread of its own.
+///
+/// # Errors
+/// If the thread or its runtime cannot be made.
+pub fn start(spec: Spec) -> std::io::Result<Running> {
+    let registry = Arc::new(Registry::default());
+    let (sender, mailbox) = mpsc::channel(MAILBOX_COMMANDS);
+    let (tell, health) = watch::channel(Health::Opening);
+    let handle = ShardHandle::new(spec.number, Arc::clone(&registry), sender.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let shard = Shard { spec, registry, sender, mailbox, tell };
+    let thread = std::thread::Builder::new()
+        .name(format!("shard-{}", handle.number))
+        .spawn(move || runtime.block_on(shard.run()))?;
+    Ok(Running { handle, health, thread })
+}
+
+struct Shard {
+    spec: Spec,
+    registry: Arc<Registry>,
+    sender: mpsc::Sender<Command>,
+    mailbox: mpsc::Receiver<Command>,
+    tell: watch::Sender<Health>,
+}
+
+/// How serving ended.
+enum End {
+    Stopped,
+    Failed(String, Refused),
+}
+
+impl Shard {
+    async fn run(mut self) {
+        let mut retained: Option<Retained> = None;
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let ground = Ground {
+                number: self.spec.number,
+                fs: &self.spec.fs,
+                config: &self.spec.config,
+                registry: &self.registry,
+            };
+            let (why, refused) = match recover(&ground, retained.clone()) {
+                Ok((recovered, unapplied)) => {
+                    let began = Instant::now();
+                    match self.serve(recovered, unapplied, &mut retained).await {
+                        End::Stopped => break,
+                        End::Failed(why, refused) => {
+                            if began.elapsed() > MAX_BACKOFF {
+                                backoff = FIRST_BACKOFF;
+                            }
+                            (why, refused)
+                        }
+                    }
+                }
+                Err(error) => (chain(&error), refusal(&error)),
+            };
+            tracing::error!(shard = self.spec.number, why, retry_in = ?backoff, "shard closed");
+            self.tell.send_replace(Health::Closed(why));
+            if self.stay_closed(backoff, &refused).await {
+                break;
+            }
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+        self.tell.send_replace(Health::Stopped);
+    }
+
+    /// Serves until it is stopped or fails; then `retained` is what the next attempt needs of memory.
+    async fn serve(&mut self, recovered: Recovered, unapplied: Unapplied, retained: &mut Option<Retained>) -> End {
+        let config = Arc::clone(&self.spec.config);
+        let backlog = Arc::new(Backlog::new(config.apply.budget_bytes));
+        let applier = Applier::new(
+            Arc::clone(&self.spec.fs),
+            Arc::clone(&recovered.catalog),
+            Arc::clone(&backlog),
+            config.apply.open_files,
+            unapplied.volume,
+            unapplied.unsynced,
+        );
+        let mut writer = ShardWriter::new(
+            self.spec.number,
+            Arc::clone(&self.spec.fs),
+            Arc::clone(&config),
+            Arc::clone(&self.registry),
+            Arc::clone(&backlog),
+            recovered,
+            Instant::now(),
+        );
+        for (view, piece) in unapplied.aside {
+            backlog.push(&view, piece);
+        }
+        let helpers = match Helpers::start(self, applier, &backlog, &writer) {
+            Ok(helpers) => helpers,
+            Err(error) => {
+                *retained = Some(writer.close(&closed("the shard could not start")));
+                return End::Failed(error.to_string(), closed("the shard could not start"));
+            }
+        };
+        self.tell.send_replace(Health::Open);
+        let served = AssertUnwindSafe(self.serve_open(&mut writer, &backlog, &helpers)).catch_unwind().await;
+        let failure = match served {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some((chain(error.as_ref()), unknown(error.as_ref()))),
+            Err(_) => {
+                let text = "the shard's task panicked; its memory is not trusted any more";
+                Some((text.to_owned(), Refused::new(ErrorReason::OutcomeUnknown, text)))
+            }
+        };
+        let (why, in_flight) = failure.clone().unwrap_or_else(|| (String::new(), closed("the server has stopped")));
+        let kept = writer.close(&in_flight);
+        let told_to_stop = helpers.stop(&mut self.mailbox).await;
+        match failure {
+            Some(_) if !told_to_stop => {
+                *retained = Some(kept);
+                End::Failed(why, closed("the append was not taken"))
+            }
+            _ => End::Stopped,
+        }
+    }
+
+    async fn serve_open(
+        &mut self,
+        writer: &mut ShardWriter,
+        backlog: &Backlog,
+        helpers: &Helpers,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut commands = Vec::with_capacity(COMMANDS_PER_ROUND);
+        let mut stopping: Option<Instant> = None;
+        let admission = Arc::clone(&self.spec.admission);
+        loop {
+            let hurried = admission.hurried();
+            tokio::pin!(hurried);
+            hurried.as_mut().enable();
+            let now = Instant::now();
+            if writer.due(now).is_some_and(|due| due <= now) {
+                while commands.len() < COMMANDS_PER_ROUND
+                    && let Ok(command) = self.mailbox.try_recv()
+                {
+                    commands.push(command);
+                }
+            } else {
+                let wake = [writer.due(now), writer.tick_at(), stopping].into_iter().flatten().min();
+                tokio::select! {
+                    biased;
+                    _ = self.mailbox.recv_many(&mut commands, COMMANDS_PER_ROUND) => {}
+                    () = sleep_until(wake) => {}
+                    () = hurried => {}
+                    () = backlog.relieved.notified() => {}
+                }
+            }
+            let mut stopped = false;
+            for command in commands.drain(..) {
+                stopped |= self.handle(writer, command, helpers, &mut stopping)?;
+            }
+            let now = Instant::now();
+            if writer.due(now).is_some_and(|due| due <= now) {
+                writer.commit(now)?;
+            }
+            if writer.tick_at().is_some_and(|at| at <= now) {
+                writer.tick(now)?;
+            }
+            helpers.look_at(writer);
+            let is_late = stopping.is_some_and(|deadline| now >= deadline);
+            if is_late {
+                tracing::warn!(shard = self.spec.number, "stopped before the last checkpoint; the next start replays");
+            }
+            if stopped || is_late {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes a command; tells whether the shard is done.
+    fn handle(
+        &self,
+        writer: &mut ShardWriter,
+        command: Command,
+        helpers: &Helpers,
+        stopping: &mut Option<Instant>,
+    ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+        let now = Instant::now();
+        match command {
+            Command::Writes(batch) => writer.push_batch(batch, now),
+            Command::Flush => writer.turns().flush(),
+            Command::Lookup { key, reply } => _ = reply.send(Ok(writer.lookup(&key)?)),
+            Command::List { tenant, prefix, after, max, reply } => {
+                _ = reply.send(Ok(writer.list(&tenant, &prefix, after.as_deref(), max)?));
+            }
+            Command::Apply(Request::Snapshot(reply)) => _ = reply.send(writer.snapshot(now)?),
+            Command::Apply(Request::Checkpointed(mark)) => {
+                writer.checkpointed(&mark)?;
+                if stopping.is_some() {
+                    if writer.is_settled(&mark) {
+                        return Ok(true);
+                    }
+                    helpers.checkpoint_now();
+                }
+            }
+            Command::Apply(Request::Failed(error)) => return Err(Box::new(error)),
+            Command::Stop => {
+                *stopping = Some(now + self.spec.config.shutdown.close);
+                writer.turns().flush();
+                helpers.checkpoint_now();
+            }
+            command => {
+                if let Some((tenant, item)) = into_item(command) {
+                    writer.turns().push(&tenant, item);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Refuses everything for as long as the shard is to stay closed; tells whether it is to stop instead.
+    async fn stay_closed(&mut self, how_long: Duration, refused: &Refused) -> bool {
+        let until = tokio::time::Instant::now() + how_long;
+        loop {
+            match tokio::time::timeout_at(until, self.mailbox.recv()).await {
+                Ok(None | Some(Command::Stop)) => return true,
+                Ok(Some(command)) => refuse(command, refused),
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+/// The threads beside the shard's own: one applies and checkpoints, one makes log segments ahead of need.
+struct Helpers {
+    control: Arc<Control>,
+    applier: JoinHandle<()>,
+    prepare: SyncSender<()>,
+    preparer: JoinHandle<()>,
+}
+
+impl Helpers {
+    fn start(
+        shard: &Shard,
+        applier: Applier,
+        backlog: &Arc<Backlog>,
+        writer: &ShardWriter,
+    ) -> std::io::Result<Self> {
+        let control = Arc::new(Control::default());
+        let config = &shard.spec.config;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let run = apply::driver::run(
+            applier,
+            Arc::clone(backlog),
+            Arc::clone(&control),
+            shard.sender.clone(),
+            config.apply.clone(),
+            config.checkpoint.clone(),
+        );
+        let number = shard.spec.number;
+        let applier =
+            std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || runtime.block_on(run))?;
+        let (prepare, wanted) = sync_channel(1);
+        let maker = writer.log().maker();
+        let preparer = std::thread::Builder::new()
+            .name(format!("segments-{number}"))
+            .spawn(move || wanted.iter().for_each(|()| prepare_segment(&maker)))?;
+        Ok(Self { control, applier, prepare, preparer })
+    }
+
+    /// After a commit: tells the others what concerns them.
+    fn look_at(&self, writer: &ShardWriter) {
+        self.control.wal_bytes.store(writer.unreleased_bytes(), Ordering::Relaxed);
+        if writer.log().wants_next_segment() && !writer.log().maker().is_ready() {
+            // A full channel means that it is asked for already.
+            let _ = self.prepare.try_send(());
+        }
+    }
+
+    fn checkpoint_now(&self) {
+        self.control.checkpoint_now.store(true, Ordering::Release);
+        self.control.changed.notify_one();
+    }
+
+    /// Ends both threads; meanwhile refuses what comes, because the applier may be waiting for room in the mailbox. Tells
+    /// whether the shard was told to stop.
+    async fn stop(self, mailbox: &mut mpsc::Receiver<Command>) -> bool {
+        self.control.stop.store(true, Ordering::Release);
+        self.control.changed.notify_one();
+        drop(self.prepare);
+        let refused = closed("the append was not taken");
+        let mut told_to_stop = false;
+        while !self.applier.is_finished() || !self.preparer.is_finished() {
+            if let Ok(Some(command)) = tokio::time::timeout(Duration::from_millis(2), mailbox.recv()).await {
+                told_to_stop |= matches!(command, Command::Stop);
+                refuse(command, &refused);
+            }
+        }
+        if self.applier.join().is_err() || self.preparer.join().is_err() {
+            tracing::error!("a thread of the shard panicked");
+        }
+        told_to_stop
+    }
+}
+
+/// Makes the next segment. If that fails, the shard makes it itself when it needs it, and learns why.
+fn prepare_segment(maker: &SegmentMaker) {
+    if let Err(error) = maker.prepare() {
+        tracing::warn!(%error, "a log segment could not be prepared ahead");
+    }
+}
+
+fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> {
+    match command {
+        Command::Open(open) => Some((Arc::clone(&open.session.tenant), Item::Open(open))),
+        Command::Finish { session, channel, answer } => {
+            Some((Arc::clone(&session.tenant), Item::Finish { session, channel, answer }))
+        }
+        Command::SessionEnded { session } => Some((Arc::clone(&session.tenant), Item::SessionEnded(session))),
+        Command::WriteState { tenant, key, producer, reply } => {
+            Some((tenant, Item::WriteState { key, producer, reply }))
+        }
+        _ => None,
+    }
+}
+
+/// Refuses a command of a shard that is closed.
+fn refuse(command: Command, refused: &Refused) {
+    match command {
+        Command::Writes(batch) => {
+            for write in batch.writes {
+                refuse_item(Item::Write(Arc::clone(&batch.session), write), refused);
+            }
+        }
+        Command::Lookup { reply, .. } => _ = reply.send(Err(refused.clone())),
+        Command::List { reply, .. } => _ = reply.send(Err(refused.clone())),
+        Command::Flush | Command::Apply(_) | Command::Stop => {}
+        command => {
+            if let Some((_, item)) = into_item(command) {
+                refuse_item(item, refused);
+            }
+        }
+    }
+}
+
+fn refusal(error: &RecoveryError) -> Refused {
+    if error.is_damage() {
+        let text = format!("acknowledged data is damaged: {}; nothing was cut, the shard stays closed", chain(error));
+        return Refused::new(ErrorReason::Damaged, text);
+    }
+    closed(&chain(error))
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,570 @@
+//! The single writer of a shard's files. [`ShardWriter::commit`] is one group commit: items in turn are decided on, what
+//! was decided goes into one frame, the frame is written, and synced if anyone waits for that; then it is published to
+//! readers and the applier, and only then answered. One thread does all of it, so no queue lies between deciding and
+//! committing, and what arrives during a sync is the next batch. Synchronous: [`driver`] is the loop around it.
+
+mod answers;
+pub mod driver;
+mod open;
+
+pub(crate) use open::from_catalog;
+
+use crate::{
+    admission::Permit,
+    apply::{
+        applier::{Snapshot, SnapshotFile},
+        backlog::Backlog,
+        plain::{PlainFiles, disk_full, foreign, refuse},
+        registry::Registry,
+        view::{FileView, Piece},
+    },
+    catalog::{Catalog, CatalogError, Progress},
+    config::Config,
+    recovery::Recovered,
+    shard::{
+        Batch, SessionLink, Write, WriteBody,
+        decide::{Channel, Decision, Wish, decide, next_seq},
+        ids::FileId,
+        outbox::Event,
+        record::{Encoder, Record},
+        state::Files,
+        turns::{Item, Turns},
+    },
+};
+use answers::{Answers, Taken, closed};
+use inkpot_proto::{
+    error::Refused,
+    v1::{Durability, ErrorReason},
+};
+use inkpot_wal::{
+    WalError,
+    frame::{Frame, Header, Kind},
+    fs::FileSystem,
+    recovery::{Mark, Retained},
+    writer::Writer,
+};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+
+/// A commit takes no more once its frame has this many bytes: a sync of 1 MiB costs what it transfers.
+const FRAME_BYTES: usize = 1 << 20;
+/// What is only written is synced after this long.
+const SYNC_WRITTEN_AFTER: Duration = Duration::from_millis(100);
+/// ... or when this much is not synced, in bytes: it is kept in memory until then.
+const SYNC_WRITTEN_BYTES: usize = 8 << 20;
+/// An idle log is sealed after this long.
+const SEAL_AFTER: Duration = Duration::from_millis(50);
+/// How often the room on the disk is looked at.
+const ROOM_CHECK: Duration = Duration::from_millis(100);
+/// Room on the disk that is left for what is committed and not applied, beside that itself, in bytes.
+const ROOM_RESERVE_BYTES: u64 = 16 << 20;
+
+/// Why a shard has to close.
+#[derive(Debug, Error)]
+pub enum ShardError {
+    /// The log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Bytes of the frame that is being built.
+#[derive(Debug)]
+struct Draft {
+    view: Arc<FileView>,
+    offset: u64,
+    start: usize,
+    len: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct ShardWriter {
+    number: u32,
+    fs: Arc<dyn FileSystem>,
+    config: Arc<Config>,
+    catalog: Arc<Catalog>,
+    registry: Arc<Registry>,
+    backlog: Arc<Backlog>,
+    log: Writer,
+    files: Files,
+    plain: PlainFiles,
+    turns: Turns,
+    channels: HashMap<(u64, u32), Channel>,
+    /// Who holds a producer, by the number of its open.
+    holders: HashMap<u64, (Arc<SessionLink>, u32)>,
+    opens: u64,
+    ids: u64,
+    encoder: Encoder,
+    drafts: Vec<Draft>,
+    answers: Answers,
+    permits: Vec<Permit>,
+    sync_wanted: bool,
+    /// Frames since the last sync.
+    retained: Vec<Frame>,
+    retained_bytes: usize,
+    unsynced_since: Option<Instant>,
+    last_write: Instant,
+    room_checked: Option<Instant>,
+    disk_full: bool,
+    /// Running time at the start, and when that was.
+    running: (u64, Instant),
+}
+
+impl ShardWriter {
+    /// Goes on from what recovery found.
+    #[must_use]
+    pub fn new(
+        number: u32,
+        fs: Arc<dyn FileSystem>,
+        config: Arc<Config>,
+        registry: Arc<Registry>,
+        backlog: Arc<Backlog>,
+        recovered: Recovered,
+        now: Instant,
+    ) -> Self {
+        let Recovered { catalog, files, plain, log, running } = recovered;
+        backlog.set_synced(log.synced_sequence());
+        Self {
+            number,
+            fs,
+            config,
+            catalog,
+            registry,
+            backlog,
+            log,
+            files,
+            plain,
+            turns: Turns::default(),
+            channels: HashMap::new(),
+            holders: HashMap::new(),
+            opens: 0,
+            ids: 0,
+            encoder: Encoder::default(),
+            drafts: Vec::new(),
+            answers: Answers::default(),
+            permits: Vec::new(),
+            sync_wanted: false,
+            retained: Vec::new(),
+            retained_bytes: 0,
+            unsynced_since: None,
+            last_write: now,
+            room_checked: None,
+            disk_full: false,
+            running: (running, now),
+        }
+    }
+
+    /// Queues appends.
+    pub fn push_batch(&mut self, batch: Batch, now: Instant) {
+        self.turns.push_batch(batch, now);
+    }
+
+    /// The queues of the tenants.
+    pub fn turns(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
+
+    /// Until when the next commit may wait; `None` if there is nothing to commit or it has to wait for the applier.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        self.turns.due(now).filter(|_| !self.is_held())
+    }
+
+    /// When [`ShardWriter::tick`] has something to do.
+    #[must_use]
+    pub fn tick_at(&self) -> Option<Instant> {
+        let sync = self.unsynced_since.map(|since| since + SYNC_WRITTEN_AFTER);
+        let seal = (!self.log.is_sealed()).then(|| self.last_write + SEAL_AFTER);
+        sync.into_iter().chain(seal).min()
+    }
+
+    /// One group commit of what is in turn.
+    ///
+    /// # Errors
+    /// The shard has to close: everything it had taken is answered, and its memory is not to be trusted.
+    pub fn commit(&mut self, now: Instant) -> Result<(), ShardError> {
+        self.look_for_room(now)?;
+        while self.encoder.len() < FRAME_BYTES {
+            let Some(item) = self.turns.next() else { break };
+            self.take(item, now)?;
+        }
+        self.finish(now)
+    }
+
+    /// Syncs what is only written, and seals the log when it is idle.
+    ///
+    /// # Errors
+    /// As for [`ShardWriter::commit`].
+    pub fn tick(&mut self, now: Instant) -> Result<(), ShardError> {
+        if self.unsynced_since.is_some_and(|since| now >= since + SYNC_WRITTEN_AFTER) {
+            self.sync()?;
+        }
+        if !self.log.is_sealed() && now >= self.last_write + SEAL_AFTER {
+            match self.log.seal() {
+                // No room for a seal: nothing is lost by going without.
+                Err(WalError::Full { .. }) => self.last_write = now,
+                sealed => sealed?,
+            }
+            self.synced();
+        }
+        Ok(())
+    }
+
+    /// Makes the log durable and tells what a checkpoint has to.
+    ///
+    /// # Errors
+    /// As for [`ShardWriter::commit`].
+    pub fn snapshot(&mut self, now: Instant) -> Result<Snapshot, ShardError> {
+        self.sync()?;
+        let mark = self.log.mark().unwrap_or_default();
+        let changed = self.files.take_changed();
+        let files = changed.iter().filter_map(|id| self.files.get(*id)).filter(|file| file.named);
+        let files = files.map(|file| SnapshotFile {
+            view: Arc::clone(&file.view),
+            created: file.created,
+            end: file.end,
+            sequence: file.sequence,
+            producers: file.producers.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
+        });
+        let files = files.collect();
+        let progress = Progress { mark, running: self.running_seconds(now) };
+        Ok(Snapshot { progress, files, dirs: self.plain.take_changed_dirs() })
+    }
+
+    /// A checkpoint is done: gives up the log before it, and files that nobody uses.
+    ///
+    /// # Errors
+    /// As for [`ShardWriter::commit`].
+    pub fn checkpointed(&mut self, mark: &Mark) -> Result<(), ShardError> {
+        self.log.release(mark)?;
+        let idle = |file: &&crate::shard::state::File| {
+            file.channels == 0 && !self.files.is_changed(file.view.id) && file.view.state().pending.is_empty()
+        };
+        let idle: Vec<FileId> = self.files.iter().filter(idle).map(|file| file.view.id).collect();
+        for id in idle {
+            if self.files.get(id).is_some_and(|file| self.registry.remove_unused(&file.view)) {
+                self.files.remove(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of log that a checkpoint could release: what lies before the present segment.
+    #[must_use]
+    pub fn unreleased_bytes(&self) -> u64 {
+        self.log.live_bytes() - self.config.wal.segment_bytes.min(self.log.live_bytes())
+    }
+
+    /// Whether a checkpoint at `mark` covered everything, and nothing waits.
+    #[must_use]
+    pub fn is_settled(&self, mark: &Mark) -> bool {
+        self.turns.is_empty() && self.files.is_unchanged() && mark.sequence <= self.log.synced_sequence()
+    }
+
+    /// The log, to prepare its next segment elsewhere.
+    #[must_use]
+    pub fn log(&self) -> &Writer {
+        &self.log
+    }
+
+    /// The shard closes: everything that waits is refused, and what recovery needs of memory is handed out.
+    #[must_use]
+    pub fn close(mut self, refused: &Refused) -> Retained {
+        self.answers.fail(refused);
+        let closed = closed("the append was not taken");
+        while let Some(item) = self.turns.next() {
+            refuse_item(item, &closed);
+        }
+        for ((_, number), channel) in self.channels.drain() {
+            let holder = self.holders.remove(&channel.open);
+            if let Some((session, _)) = holder {
+                let refused = Box::new(answers::closed("the channel is lost; open it again"));
+                session.outbox.push(Event::Nack { channel: number, seq: 0, refused, answers_append: false });
+            }
+        }
+        let last_sequence = self.retained.last().map_or(self.log.synced_sequence(), |frame| frame.header.sequence);
+        Retained { frames: self.retained, last_sequence }
+    }
+
+    /// Whether commits have to wait: for the applier, or for a checkpoint to release log. On a full disk they do not:
+    /// then they are refused.
+    fn is_held(&self) -> bool {
+        !self.backlog.is_disk_full()
+            && (self.backlog.is_over_budget() || self.log.live_bytes() >= self.config.wal.max_bytes)
+    }
+
+    fn look_for_room(&mut self, now: Instant) -> Result<(), ShardError> {
+        let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
+        match self.log.reserve(frame.min(self.log.max_payload())) {
+            Err(WalError::Full { .. }) => self.disk_full = true,
+            Err(error) => return Err(error.into()),
+            Ok(()) if self.room_checked.is_none_or(|at| now >= at + ROOM_CHECK) => {
+                self.room_checked = Some(now);
+                let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
+                self.disk_full = self.fs.free_bytes().is_ok_and(|free| free < wanted);
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, item: Item, now: Instant) -> Result<(), ShardError> {
+        match item {
+            Item::Open(open) => return self.open(open, now),
+            Item::Write(session, write) => self.write(&session, write, now),
+            Item::Finish { session, channel, answer } => self.finish_channel(&session, channel, answer),
+            Item::SessionEnded(session) => self.end_session(&session),
+            Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
+                Ok(state) => {
+                    self.sync_wanted = true;
+                    self.answers.state(reply, state);
+                }
+                Err(refused) => _ = reply.send(Err(refused)),
+            },
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, session: &Arc<SessionLink>, write: Write, now: Instant) {
+        let number = write.channel;
+        let Some(mut channel) = self.channels.remove(&(session.id, number)) else {
+            let text = format!("channel {number} is not open on this session; open it first");
+            let refused = Refused::new(ErrorReason::UnknownChannel, text);
+            return self.answers.nack(session, number, write.seq, Box::new(refused));
+        };
+        let seq = if write.seq == 0 { channel.arrived + 1 } else { write.seq };
+        channel.arrived = seq;
+        let taken = write.body.and_then(|body| self.decide(session, number, &mut channel, seq, body, now));
+        if let Err(mut refused) = taken {
+            if channel.refused && refused.reason != ErrorReason::ProducerFenced {
+                self.name_earlier(&channel, seq, &mut refused);
+            }
+            channel.refused = true;
+            self.answers.nack(session, number, seq, refused);
+        }
+        self.channels.insert((session.id, number), channel);
+    }
+
+    /// What comes behind a refused append is refused for that, whatever else is wrong with it.
+    fn name_earlier(&self, channel: &Channel, seq: u64, refused: &mut Box<Refused>) {
+        let Some(file) = self.files.get(channel.file) else { return };
+        let producer = channel.producer.as_ref().and_then(|id| file.producers.get(id));
+        let next = next_seq(channel, producer);
+        if seq > next && refused.reason != ErrorReason::EarlierSeqRefused {
+            let text = format!("seq {seq} comes after a refused one; send {next} again, or open the file anew");
+            **refused = Refused::new(ErrorReason::EarlierSeqRefused, text);
+            refused.expected_seq = Some(next);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        session: &Arc<SessionLink>,
+        number: u32,
+        channel: &mut Channel,
+        seq: u64,
+        body: WriteBody,
+        now: Instant,
+    ) -> Result<(), Box<Refused>> {
+        let Some(file) = self.files.get(channel.file) else {
+            return Err(Box::new(closed("the file is not open any more")));
+        };
+        let producer = channel.producer.as_ref().and_then(|id| file.producers.get(id));
+        let len = body.data.len() as u64;
+        let wish = Wish { seq, len, crc32c: body.crc32c, expected_offset: body.expected_offset };
+        let generation = file.view.generation;
+        let (range, duplicate) = match decide(file, producer, channel, &wish) {
+            Decision::Refuse(refused) => return Err(refused),
+            Decision::Duplicate(range) => (range, true),
+            Decision::Append(offset) => {
+                self.check_writable(channel.file)?;
+                self.make_plain(channel.file, now)?;
+                let producer = channel.producer.clone().map(|id| (id, seq));
+                let record =
+                    Record::Append { id: channel.file, offset, producer, crc32c: body.crc32c, data: body.data };
+                let start = self.record(&record, now);
+                self.draft(channel.file, offset, start, usize::try_from(len).unwrap_or(0));
+                channel.refused = false;
+                channel.taken = seq;
+                (Some((offset, offset + len)), false)
+            }
+        };
+        self.sync_wanted |= body.durability == Durability::Synced;
+        if channel.last.1 <= self.log.synced_sequence() {
+            channel.synced_seq = channel.last.0;
+        }
+        if !duplicate {
+            channel.last = (seq, self.log.last_sequence() + 1);
+        }
+        let synced_seq = channel.synced_seq;
+        self.answers.ack(session, number, Taken { seq, range, duplicate, generation, synced_seq });
+        self.keep_permit(body.permit);
+        Ok(())
+    }
+
+    /// Carries out a decision in memory, and puts it into the frame. Returns where its data begins there.
+    fn record(&mut self, record: &Record, now: Instant) -> usize {
+        let seconds = self.running_seconds(now);
+        let start = self.encoder.push(record);
+        self.files.apply(record, self.log.last_sequence() + 1, seconds);
+        start
+    }
+
+    fn check_writable(&self, id: FileId) -> Result<(), Box<Refused>> {
+        let Some(file) = self.files.get(id) else { return Ok(()) };
+        let foreign_change = file.view.state().foreign.clone();
+        if let Some(what) = foreign_change {
+            return Err(Box::new(foreign(&file.view.key, &what)));
+        }
+        if self.disk_full || self.backlog.is_disk_full() {
+            return Err(Box::new(disk_full(&format!("file {}", file.view.key))));
+        }
+        Ok(())
+    }
+
+    /// Makes the plain file before its first append, and lets that append's frame say so.
+    fn make_plain(&mut self, id: FileId, now: Instant) -> Result<(), Box<Refused>> {
+        let Some(file) = self.files.get(id).filter(|file| !file.created) else { return Ok(()) };
+        let view = Arc::clone(&file.view);
+        let made = self.plain.create(&view.key, id);
+        let made = made.map_err(|error| Box::new(self.refuse_making(&error, &view)))?;
+        self.backlog.hand_on(id, made);
+        self.registry.insert(view);
+        self.name(id, now);
+        self.record(&Record::Create { id }, now);
+        Ok(())
+    }
+
+    fn refuse_making(&self, error: &std::io::Error, view: &FileView) -> Refused {
+        let taken = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let occupant = taken.then(|| crate::apply::plain::check_vacant(self.fs.as_ref(), &view.key, self.number).err());
+        occupant.flatten().unwrap_or_else(|| refuse(error, &view.key))
+    }
+
+    /// Lets the frame name the file's id, unless the log or the catalog did before.
+    fn name(&mut self, id: FileId, now: Instant) {
+        let Some(file) = self.files.get(id).filter(|file| !file.named) else { return };
+        let record = Record::Name { key: file.view.key.clone(), id, generation: file.view.generation };
+        self.record(&record, now);
+    }
+
+    fn draft(&mut self, id: FileId, offset: u64, start: usize, len: usize) {
+        if let Some(last) = self.drafts.last_mut()
+            && last.view.id == id
+            && last.start + last.len == start
+        {
+            last.len += len;
+            return;
+        }
+        if let Some(file) = self.files.get(id) {
+            self.drafts.push(Draft { view: Arc::clone(&file.view), offset, start, len });
+        }
+    }
+
+    fn keep_permit(&mut self, permit: Permit) {
+        match self.permits.iter_mut().find(|kept| Arc::ptr_eq(kept.tenant(), permit.tenant())) {
+            Some(kept) => kept.merge(permit),
+            None => self.permits.push(permit),
+        }
+    }
+
+    /// Writes the frame, syncs it if that is wanted, publishes it, answers.
+    fn finish(&mut self, now: Instant) -> Result<(), ShardError> {
+        if let Err(error) = self.write_frame(now) {
+            let refused = match &error {
+                // The frame's place will be written over: it was never there.
+                ShardError::Wal(WalError::Full { path, .. }) => disk_full(path),
+                _ => unknown(&error),
+            };
+            self.answers.fail(&refused);
+            self.permits.clear();
+            return Err(error);
+        }
+        let level = if self.unsynced_since.is_none() { Durability::Synced } else { Durability::Written };
+        self.answers.release(level);
+        self.permits.clear();
+        Ok(())
+    }
+
+    fn write_frame(&mut self, now: Instant) -> Result<(), ShardError> {
+        let mut payload = None;
+        if !self.encoder.is_empty() {
+            let (bytes, data) = self.encoder.finish();
+            let durable_through = self.log.synced_sequence();
+            let sequence = self.log.append(&[&bytes])?;
+            let header = Header { kind: Kind::Decisions, rewritten: false, sequence, durable_through };
+            self.retained_bytes += bytes.len();
+            self.retained.push(Frame { header, payload: bytes.clone() });
+            self.last_write = now;
+            self.unsynced_since.get_or_insert(now);
+            payload = Some((bytes, data, sequence));
+        }
+        if (self.sync_wanted && self.unsynced_since.is_some()) || self.retained_bytes >= SYNC_WRITTEN_BYTES {
+            self.sync()?;
+        }
+        self.sync_wanted = false;
+        if let Some((bytes, data, sequence)) = payload {
+            for draft in self.drafts.drain(..) {
+                let start = data + draft.start;
+                let data = bytes.slice(start..start + draft.len);
+                self.backlog.push(&draft.view, Piece { offset: draft.offset, data, sequence });
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), ShardError> {
+        self.log.sync()?;
+        self.synced();
+        Ok(())
+    }
+
+    fn synced(&mut self) {
+        self.backlog.set_synced(self.log.synced_sequence());
+        self.retained.clear();
+        self.retained_bytes = 0;
+        self.unsynced_since = None;
+    }
+
+    fn running_seconds(&self, now: Instant) -> u64 {
+        self.running.0 + now.saturating_duration_since(self.running.1).as_secs()
+    }
+}
+
+/// The refusal of an append whose commit failed.
+#[must_use]
+pub fn unknown(error: &dyn std::error::Error) -> Refused {
+    let text = format!("the commit failed ({error}); whether it took effect is not known: send the same seq again");
+    Refused::new(ErrorReason::OutcomeUnknown, text)
+}
+
+/// Refuses an item of a shard that is closed.
+pub fn refuse_item(item: Item, refused: &Refused) {
+    match item {
+        Item::Open(open) => {
+            let refused = Box::new(refused.clone());
+            let nack = Event::Nack { channel: open.channel, seq: 0, refused, answers_append: false };
+            open.session.outbox.push(nack);
+        }
+        Item::Write(session, write) => {
+            let refused = Box::new(refused.clone());
+            let nack = Event::Nack { channel: write.channel, seq: write.seq, refused, answers_append: true };
+            session.outbox.push(nack);
+        }
+        Item::Finish { session, channel, answer } if answer => {
+            session.outbox.push(Event::Finished { channel, generation: 0, size: 0 });
+        }
+        Item::Finish { .. } | Item::SessionEnded(_) => {}
+        Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

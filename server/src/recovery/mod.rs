@@ -1,0 +1,255 @@
+//! From what lies on disk to a shard that can serve: catalog, then the log behind the catalog's mark.
+//!
+//! In this order, so that a stop at any point changes nothing that a next attempt needs: read the log; fold what it
+//! says into files and producers; start the next epoch, by which every frame is durable; only then bring bytes to the
+//! plain files, all of them behind the mark again, even where they look equal, because the page cache is not evidence.
+//! The catalog is not written here: a checkpoint does that.
+
+mod bytes;
+
+use crate::{
+    apply::{
+        plain::PlainFiles,
+        registry::Registry,
+        view::{FileView, Piece, ViewState},
+    },
+    catalog::{Catalog, CatalogError},
+    commit::from_catalog,
+    config::Config,
+    shard::{
+        codec::Undecodable,
+        ids::{FileId, FileKey},
+        record::{self, Record},
+        state::{File, Files},
+    },
+};
+use bytes::Bringer;
+use inkpot_wal::{
+    WalError,
+    fs::{Attributes, FileSystem, VolumeSync},
+    recovery::{Retained, Survey},
+    writer::Writer,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+};
+use thiserror::Error;
+
+/// Why a shard cannot be opened.
+#[derive(Debug, Error)]
+pub enum RecoveryError {
+    /// The log; [`WalError::Damaged`] if acknowledged frames are not readable.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A frame that passed its checksum holds what this version does not know.
+    #[error("frame {sequence} of the log cannot be understood; a newer version may have written it")]
+    Record {
+        /// Its sequence.
+        sequence: u64,
+        /// Where.
+        source: Undecodable,
+    },
+    /// The log speaks of a file that neither it nor the catalog has named.
+    #[error("frame {sequence} of the log speaks of file id {id}, which nothing names: log and catalog do not fit")]
+    Stranger {
+        /// Its sequence.
+        sequence: u64,
+        /// The id.
+        id: FileId,
+    },
+    /// A plain file.
+    #[error("{path} failed")]
+    File {
+        /// Which.
+        path: String,
+        /// The error of the file system.
+        source: io::Error,
+    },
+}
+
+impl RecoveryError {
+    /// Whether trying again cannot help: what is on disk has to be looked at.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Wal(WalError::Damaged { .. }) | Self::Record { .. } | Self::Stranger { .. })
+            || matches!(self, Self::Catalog(CatalogError::Row { .. }))
+    }
+}
+
+/// What recovery stands on.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// Number of the shard.
+    pub number: u32,
+    /// Where everything lies.
+    pub fs: &'a Arc<dyn FileSystem>,
+    /// The settings.
+    pub config: &'a Config,
+    /// Files that readers have, from before a failure; empty at a start.
+    pub registry: &'a Registry,
+}
+
+/// What a shard goes on from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+    /// Files that the log behind the mark speaks of.
+    pub files: Files,
+    /// Who makes plain files; knows the directories that the next checkpoint has to sync.
+    pub plain: PlainFiles,
+    /// The log in its new epoch.
+    pub log: Writer,
+    /// Running time of the shard so far, in seconds.
+    pub running: u64,
+}
+
+/// What its applier goes on from.
+#[derive(Debug, Default)]
+pub struct Unapplied {
+    /// Files that were written to and not synced.
+    pub unsynced: Vec<Arc<FileView>>,
+    /// Bytes that could not be brought to their files, in order.
+    pub aside: Vec<(Arc<FileView>, Piece)>,
+    /// A descriptor of the volume from before the first of these writes; `None` where its errors cannot be trusted.
+    pub volume: Option<Box<dyn VolumeSync>>,
+}
+
+/// Recovers a shard. `retained` is what this process still holds if it did not die.
+///
+/// # Errors
+/// See [`RecoveryError`]; then nothing was given up, and another attempt may be made.
+pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recovered, Unapplied), RecoveryError> {
+    let volume = open_volume(ground.fs.as_ref());
+    let catalog = Arc::new(Catalog::open(ground.fs.as_ref(), ground.number)?);
+    let progress = catalog.progress()?;
+    let survey = Survey::read(ground.fs.as_ref(), ground.number, progress.mark, retained)?;
+    if let Some(torn) = survey.torn() {
+        tracing::warn!(shard = ground.number, path = torn.path, offset = torn.offset, "the log has a torn tail, left out");
+    }
+    let mut fold = Fold::new(ground, &catalog, progress.running);
+    survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
+        let sequence = frame.header.sequence;
+        decode(&frame.payload, sequence, |record| fold.take(record, sequence))
+    })?;
+    let Fold { files, touched, fresh, plain_ends, .. } = fold;
+    let log = survey.begin(ground.fs, ground.config.wal.segment_bytes)?;
+    let mut plain = plain_files(ground);
+    let mut bringer = Bringer::new(ground, &files, &mut plain, fresh, plain_ends);
+    survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
+        let sequence = frame.header.sequence;
+        decode(&frame.payload, sequence, |record| bringer.take(&record, sequence))
+    })?;
+    let (unsynced, aside) = bringer.finish(&touched)?;
+    tracing::info!(
+        shard = ground.number,
+        epoch = log.epoch(),
+        frames = log.last_sequence() - progress.mark.sequence,
+        files = touched.len(),
+        "shard recovered"
+    );
+    let recovered = Recovered { catalog, files, plain, log, running: progress.running };
+    Ok((recovered, Unapplied { unsynced, aside, volume }))
+}
+
+fn decode(
+    payload: &::bytes::Bytes,
+    sequence: u64,
+    mut visit: impl FnMut(Record) -> Result<(), RecoveryError>,
+) -> Result<(), RecoveryError> {
+    enum Stop {
+        Undecodable(Undecodable),
+        Recovery(RecoveryError),
+    }
+    impl From<Undecodable> for Stop {
+        fn from(source: Undecodable) -> Self {
+            Self::Undecodable(source)
+        }
+    }
+    record::decode(payload, |record| visit(record).map_err(Stop::Recovery)).map_err(|stop| match stop {
+        Stop::Undecodable(source) => RecoveryError::Record { sequence, source },
+        Stop::Recovery(error) => error,
+    })
+}
+
+/// A volume reports an error once per descriptor: one result is thrown away, so that a failure of the past does not
+/// count against what recovery writes.
+fn open_volume(fs: &dyn FileSystem) -> Option<Box<dyn VolumeSync>> {
+    let volume = fs.volume_sync().ok().flatten()?;
+    if let Err(error) = volume.sync() {
+        tracing::warn!(%error, "the volume reports an earlier failure; what is not proven durable is written again");
+    }
+    Some(volume)
+}
+
+fn plain_files(ground: &Ground<'_>) -> PlainFiles {
+    let files = &ground.config.files;
+    let attributes = |mode| Attributes { mode, uid: files.owner, gid: files.group };
+    PlainFiles::new(Arc::clone(ground.fs), attributes(files.file_mode), attributes(files.dir_mode))
+}
+
+/// Files and producers as the log leaves them.
+struct Fold<'a> {
+    ground: &'a Ground<'a>,
+    catalog: &'a Catalog,
+    running: u64,
+    files: Files,
+    /// Files that frames behind the mark change.
+    touched: HashSet<FileId>,
+    /// Those of them whose plain file was made behind the mark.
+    fresh: HashSet<FileId>,
+    /// Bytes that the plain file had at the mark.
+    plain_ends: HashMap<FileId, u64>,
+}
+
+impl<'a> Fold<'a> {
+    fn new(ground: &'a Ground<'a>, catalog: &'a Catalog, running: u64) -> Self {
+        let files = Files::new(ground.config.producers.remembered);
+        let (touched, fresh, plain_ends) = (HashSet::new(), HashSet::new(), HashMap::new());
+        Self { ground, catalog, running, files, touched, fresh, plain_ends }
+    }
+
+    fn take(&mut self, record: Record, sequence: u64) -> Result<(), RecoveryError> {
+        let id = record.id();
+        if self.files.get(id).is_none() {
+            self.bring_to_memory(&record, sequence)?;
+        }
+        self.touched.insert(id);
+        if matches!(record, Record::Create { .. }) {
+            self.fresh.insert(id);
+        }
+        self.files.apply(&record, sequence, self.running);
+        Ok(())
+    }
+
+    fn bring_to_memory(&mut self, record: &Record, sequence: u64) -> Result<(), RecoveryError> {
+        let id = record.id();
+        if let Some(stored) = self.catalog.by_id(id)? {
+            self.plain_ends.insert(id, stored.row.parked.map_or(stored.row.end, |parked| parked.from));
+            let view = self.view_of_readers(&stored.row.key, id);
+            self.files.insert(from_catalog(stored, view));
+            return Ok(());
+        }
+        let Record::Name { key, generation, .. } = record else {
+            return Err(RecoveryError::Stranger { sequence, id });
+        };
+        let view = self.view_of_readers(key, id);
+        let view = view.unwrap_or_else(|| Arc::new(FileView::new(key.clone(), id, *generation, ViewState::default())));
+        let producers = HashMap::new();
+        self.files.insert(File { view, named: true, created: false, end: 0, sequence: 0, producers, channels: 0 });
+        Ok(())
+    }
+
+    /// The view that readers have had since before a failure goes on being the file's.
+    fn view_of_readers(&self, key: &FileKey, id: FileId) -> Option<Arc<FileView>> {
+        self.ground.registry.get(key).filter(|view| view.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

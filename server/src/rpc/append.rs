@@ -1,0 +1,98 @@
+//! One append in one call: a session of one channel and one append, without the stream.
+//!
+//! Until the append is handed to its shard the call may be given up by either side, and nothing was applied. From then
+//! on it runs in a task of its own, because a caller that hangs up must not leave half of it behind.
+
+use super::{
+    Services, answer,
+    convert::{self, UnaryRequest},
+    draining,
+    session::{never_fits, no_room},
+};
+use crate::{
+    admission::{Permit, Tenant},
+    shard::{Batch, Command, Open, SessionLink, ShardHandle, Write, ids::FileKey},
+};
+use inkpot_proto::{
+    error::Refused,
+    path::TenantName,
+    v1::{self, ErrorReason},
+};
+use std::{future::poll_fn, sync::Arc};
+use tokio::time;
+
+/// The only channel of the call's session.
+const CHANNEL: u32 = 0;
+
+/// Appends, and waits for the answer.
+///
+/// # Errors
+/// What [`convert::unary`] refuses, want of room, and what the shard says.
+pub(super) async fn append(
+    services: &Arc<Services>,
+    tenant: TenantName,
+    request: v1::AppendRequest,
+) -> Result<v1::AppendResponse, Refused> {
+    let request = convert::unary(request, &services.config.limits)?;
+    services.refuse_if_draining()?;
+    let link = services.link(&tenant);
+    let permit = admit(services, &link.tenant, &request).await?;
+    let key = FileKey { tenant, path: request.open.path.clone() };
+    let shard = services.shard(&key).clone();
+    let patience = services.config.limits.deadline_max;
+    let call = services.tasks.spawn(async move {
+        let answer = time::timeout(patience, ask(&shard, &link, key, request, permit)).await;
+        link.outbox.close();
+        // A shard that has stopped knows no sessions.
+        let _ = shard.send(Command::SessionEnded { session: link }).await;
+        answer.unwrap_or_else(|_| Err(unknown("the shard did not answer in time")))
+    });
+    call.await.unwrap_or_else(|_| Err(unknown("the server has failed")))
+}
+
+async fn admit(services: &Services, tenant: &Arc<Tenant>, request: &UnaryRequest) -> Result<Permit, Refused> {
+    let len = request.append.data.len() as u64;
+    let limit = match tenant.try_acquire(len) {
+        Ok(permit) => return Ok(permit),
+        Err(limit) => limit,
+    };
+    if let Some(refused) = never_fits(tenant, len) {
+        return Err(*refused);
+    }
+    if request.open.terms.reject {
+        return Err(no_room(tenant, limit));
+    }
+    tokio::select! {
+        permit = tenant.acquire(len) => Ok(permit),
+        () = services.drain.cancelled() => Err(draining()),
+    }
+}
+
+async fn ask(
+    shard: &ShardHandle,
+    link: &Arc<SessionLink>,
+    key: FileKey,
+    request: UnaryRequest,
+    permit: Permit,
+) -> Result<v1::AppendResponse, Refused> {
+    let UnaryRequest { open, seq, append } = request;
+    let session = Arc::clone(link);
+    let (producer, if_generation) = (open.producer, open.if_generation);
+    shard.send(Command::Open(Open { session, channel: CHANNEL, key, producer, if_generation })).await?;
+    let write = Write { channel: CHANNEL, seq, body: Ok(append.into_body(permit)) };
+    link.outbox.expect_answers(1);
+    shard.send(Command::Writes(Batch { session: Arc::clone(link), writes: vec![write] })).await?;
+    // The first refusal is the cause: an open that is refused comes before the append that found no channel.
+    loop {
+        let event = poll_fn(|cx| link.outbox.poll_next(cx)).await;
+        let Some(event) = event else { return Err(unknown("the session of the call has ended")) };
+        if let Some(answer) = answer::of_unary(event) {
+            return answer;
+        }
+    }
+}
+
+fn unknown(why: &str) -> Refused {
+    let message = format!("{why}; whether the append was applied is not known, send it again with the same seq");
+    Refused::new(ErrorReason::OutcomeUnknown, message)
+}

@@ -1,0 +1,338 @@
+//! From messages to what the rest of the server works with: every check of a field stands here. Pure: no state, no
+//! clock, no I/O. Below this module nobody knows the wire.
+
+pub mod file;
+
+use crate::{
+    admission::Permit,
+    config::Limits,
+    shard::{WriteBody, ids::ProducerId},
+};
+use bytes::Bytes;
+use inkpot_proto::{
+    error::Refused,
+    limits::{MAX_PRODUCER_ID_BYTES, MAX_RECORDS_PER_APPEND, MAX_TRACEPARENT_BYTES},
+    path::FilePath,
+    v1::{self, Durability, ErrorReason},
+};
+
+/// Largest seq, epoch or offset: so that sums of two fit, and languages without unsigned numbers can hold them.
+const MAX_NUMBER: u64 = i64::MAX as u64;
+const NEWLINE: u8 = b'\n';
+
+/// What a channel asked for, as far as its appends are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The level of its appends: `Written` or `Synced`.
+    pub durability: Durability,
+    /// Whether an append that finds no room is refused rather than waits.
+    pub reject: bool,
+    /// Whether each record must be a line.
+    pub lines: bool,
+    /// Whether appends have a producer, and so must have a seq.
+    pub has_producer: bool,
+}
+
+/// An `Open` that keeps to the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// The file.
+    pub path: FilePath,
+    /// Who writes, and its epoch; epoch 0 asks for the next one.
+    pub producer: Option<(ProducerId, u64)>,
+    /// The generation that the file must have; 0: there must be none.
+    pub if_generation: Option<u64>,
+    /// What holds for its appends.
+    pub terms: Terms,
+}
+
+/// An append that keeps to the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The bytes; never empty.
+    pub data: Bytes,
+    /// crc32c of `data`.
+    pub crc32c: u32,
+    /// How many records it has; at least 1.
+    pub records: u32,
+    /// Where it must begin, in bytes.
+    pub expected_offset: Option<u64>,
+    /// The level that its ack needs.
+    pub durability: Durability,
+}
+
+impl Checked {
+    /// With the room that was found for it.
+    #[must_use]
+    pub fn into_body(self, permit: Permit) -> WriteBody {
+        let Self { data, crc32c, records, expected_offset, durability } = self;
+        WriteBody { data, crc32c, records, expected_offset, durability, permit }
+    }
+}
+
+/// A unary `Append` that keeps to the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnaryRequest {
+    /// The file and who writes.
+    pub open: OpenRequest,
+    /// Number of the append; 0 without a producer.
+    pub seq: u64,
+    /// The append.
+    pub append: Checked,
+}
+
+/// Checks an `Open`.
+///
+/// # Errors
+/// INVALID_PATH, INVALID_FIELD, UNKNOWN_ENUM_VALUE, OUT_OF_RANGE, UNIMPLEMENTED, DURABILITY_UNAVAILABLE.
+pub fn open(open: &v1::Open) -> Result<OpenRequest, Refused> {
+    let path = path(&open.path)?;
+    mode(open.mode)?;
+    let producer = producer(&open.producer_id, open.producer_epoch)?;
+    let terms = Terms {
+        durability: durability(open.durability)?,
+        reject: rejects(open.admission)?,
+        lines: checks_lines(open.framing)?,
+        has_producer: producer.is_some(),
+    };
+    Ok(OpenRequest { path, producer, if_generation: open.if_generation, terms })
+}
+
+/// Checks an `Append` of a channel with these terms.
+///
+/// # Errors
+/// INVALID_FIELD, UNKNOWN_ENUM_VALUE, OUT_OF_RANGE, DURABILITY_UNAVAILABLE, EMPTY_APPEND, RECORD_TOO_LARGE,
+/// LENGTH_MISMATCH, FRAMING_VIOLATED, CHECKSUM_MISMATCH.
+pub fn append(append: v1::Append, terms: &Terms, limits: &Limits) -> Result<Checked, Refused> {
+    if terms.has_producer && append.seq == 0 {
+        return Err(invalid("seq is 0; the appends of a producer are numbered from 1"));
+    }
+    if append.traceparent.len() > MAX_TRACEPARENT_BYTES {
+        return Err(invalid(format!("traceparent is longer than {MAX_TRACEPARENT_BYTES} bytes")));
+    }
+    fits("seq", append.seq)?;
+    let durability = durability_of_append(append.durability, terms.durability)?;
+    let payload = append.payload.unwrap_or_default();
+    let crc32c = check_payload(&payload, append.crc32c, terms.lines, limits)?;
+    let expected_offset = expected_offset(append.expected_offset, payload.data.len())?;
+    let records = u32::try_from(payload.record_lengths.len()).unwrap_or(u32::MAX).max(1);
+    Ok(Checked { data: payload.data, crc32c, records, expected_offset, durability })
+}
+
+/// Checks a unary `Append`.
+///
+/// # Errors
+/// Those of [`open`] and [`append`].
+pub fn unary(request: v1::AppendRequest, limits: &Limits) -> Result<UnaryRequest, Refused> {
+    let has_producer = !request.producer_id.is_empty();
+    if has_producer && request.producer_epoch == 0 {
+        return Err(invalid("producer_epoch is 0; a call cannot ask for the next epoch, open a session for that"));
+    }
+    if !has_producer && request.seq != 0 {
+        return Err(invalid("seq is set without producer_id; it would protect nothing"));
+    }
+    let open = open(&v1::Open {
+        path: request.path,
+        producer_id: request.producer_id,
+        producer_epoch: request.producer_epoch,
+        durability: request.durability,
+        admission: request.admission,
+        if_generation: request.if_generation,
+        ..v1::Open::default()
+    })?;
+    let seq = request.seq;
+    let frame = v1::Append {
+        seq,
+        expected_offset: request.expected_offset,
+        payload: request.payload,
+        crc32c: request.crc32c,
+        ..v1::Append::default()
+    };
+    let append = append(frame, &open.terms, limits)?;
+    Ok(UnaryRequest { open, seq, append })
+}
+
+/// Checks what a `Finish` asks for of a channel in mode APPEND, where all actions come to the same.
+///
+/// # Errors
+/// INVALID_FIELD, UNKNOWN_ENUM_VALUE.
+pub fn finish(finish: &v1::Finish) -> Result<(), Refused> {
+    use v1::FinishAction as A;
+    match A::try_from(finish.action) {
+        Err(_) => return Err(unknown_value("action", finish.action)),
+        Ok(A::Unspecified) => return Err(invalid("action is not set; say COMMIT, ABORT or LEAVE_OPEN")),
+        Ok(A::Commit | A::Abort | A::LeaveOpen) => {}
+    }
+    if finish.size.is_some() || finish.crc32c.is_some() {
+        return Err(invalid("size and crc32c are for uploads; a channel in mode APPEND has none to check"));
+    }
+    Ok(())
+}
+
+/// Checks the path of a file.
+///
+/// # Errors
+/// INVALID_PATH.
+pub fn path(path: &str) -> Result<FilePath, Refused> {
+    FilePath::parse(path).map_err(|invalid| invalid.refuse(path))
+}
+
+/// Checks the name of a producer; empty is none.
+///
+/// # Errors
+/// INVALID_FIELD.
+pub fn producer_id(id: &str) -> Result<Option<ProducerId>, Refused> {
+    if id.len() > MAX_PRODUCER_ID_BYTES {
+        return Err(invalid(format!("producer_id is longer than {MAX_PRODUCER_ID_BYTES} bytes")));
+    }
+    if id.chars().any(char::is_control) {
+        return Err(invalid(format!("producer_id {id:?} has a control character")));
+    }
+    Ok((!id.is_empty()).then(|| id.into()))
+}
+
+/// The refusal of a field whose value is outside its bounds.
+pub(super) fn invalid(message: impl Into<String>) -> Refused {
+    Refused::new(ErrorReason::InvalidField, message)
+}
+
+fn producer(id: &str, epoch: u64) -> Result<Option<(ProducerId, u64)>, Refused> {
+    fits("producer_epoch", epoch)?;
+    let producer = producer_id(id)?;
+    if producer.is_none() && epoch != 0 {
+        return Err(invalid("producer_epoch is set without producer_id; it would protect nothing"));
+    }
+    Ok(producer.map(|id| (id, epoch)))
+}
+
+fn mode(mode: i32) -> Result<(), Refused> {
+    use v1::Mode as M;
+    match M::try_from(mode) {
+        Ok(M::Unspecified | M::Append) => Ok(()),
+        Ok(mode @ (M::Create | M::Replace)) => {
+            let name = mode.as_str_name();
+            let message = format!("{name} is not in this version; it has MODE_APPEND only");
+            Err(Refused::new(ErrorReason::Unimplemented, message))
+        }
+        Err(_) => Err(unknown_value("mode", mode)),
+    }
+}
+
+fn rejects(admission: i32) -> Result<bool, Refused> {
+    use v1::Admission as A;
+    let admission = A::try_from(admission).map_err(|_| unknown_value("admission", admission))?;
+    Ok(admission == A::Reject)
+}
+
+fn checks_lines(framing: i32) -> Result<bool, Refused> {
+    use v1::Framing as F;
+    let framing = F::try_from(framing).map_err(|_| unknown_value("framing", framing))?;
+    Ok(framing == F::Lines)
+}
+
+fn durability(level: i32) -> Result<Durability, Refused> {
+    match Durability::try_from(level) {
+        Ok(Durability::Unspecified) => Ok(Durability::Synced),
+        Ok(level @ (Durability::Written | Durability::Synced)) => Ok(level),
+        Ok(Durability::Replicated) => {
+            let message = "durability REPLICATED needs a cluster, and this is one node; SYNCED is the highest here";
+            Err(Refused::new(ErrorReason::DurabilityUnavailable, message))
+        }
+        Err(_) => Err(unknown_value("durability", level)),
+    }
+}
+
+/// An append raises the level of its channel, and never lowers it.
+fn durability_of_append(level: i32, of_channel: Durability) -> Result<Durability, Refused> {
+    if level == Durability::Unspecified as i32 {
+        return Ok(of_channel);
+    }
+    durability(level).map(|level| level.max(of_channel))
+}
+
+fn check_payload(payload: &v1::Payload, crc: Option<u32>, lines: bool, limits: &Limits) -> Result<u32, Refused> {
+    let data = &payload.data;
+    if data.is_empty() {
+        return Err(Refused::new(ErrorReason::EmptyAppend, "the append has no bytes"));
+    }
+    let len = data.len() as u64;
+    if len > limits.append_bytes {
+        return Err(too_large("the append", len, "limits.append_bytes", limits.append_bytes));
+    }
+    if payload.record_lengths.is_empty() {
+        check_record(data, lines, limits)?;
+    } else {
+        check_records(payload, lines, limits)?;
+    }
+    let found = crc32c::crc32c(data);
+    match crc {
+        Some(expected) if expected != found => {
+            let message = format!("crc32c of the payload is {found:#010x}, and {expected:#010x} came with it");
+            Err(Refused::new(ErrorReason::ChecksumMismatch, message))
+        }
+        _ => Ok(found),
+    }
+}
+
+fn check_records(payload: &v1::Payload, lines: bool, limits: &Limits) -> Result<(), Refused> {
+    let lengths = &payload.record_lengths;
+    if lengths.len() > MAX_RECORDS_PER_APPEND {
+        let message = format!("the append has {} records; {MAX_RECORDS_PER_APPEND} is the most", lengths.len());
+        return Err(Refused::new(ErrorReason::RecordTooLarge, message).with_limit("max_records_per_append"));
+    }
+    let sum: u64 = lengths.iter().copied().map(u64::from).sum();
+    if sum != payload.data.len() as u64 {
+        let message = format!("the record lengths add up to {sum} bytes, and data has {}", payload.data.len());
+        return Err(Refused::new(ErrorReason::LengthMismatch, message));
+    }
+    let mut rest = &payload.data[..];
+    for length in lengths {
+        // The sum is the length of the data, so each part of it is there.
+        let (record, after) = rest.split_at(*length as usize);
+        check_record(record, lines, limits)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn check_record(record: &[u8], lines: bool, limits: &Limits) -> Result<(), Refused> {
+    let Some((last, before)) = record.split_last() else {
+        return Err(invalid("a record has no bytes; each has at least 1"));
+    };
+    let len = record.len() as u64;
+    if len > limits.record_bytes {
+        return Err(too_large("a record", len, "limits.record_bytes", limits.record_bytes));
+    }
+    if lines && (*last != NEWLINE || before.contains(&NEWLINE)) {
+        let message = "a record does not end with its only newline, as FRAMING_LINES asks for";
+        return Err(Refused::new(ErrorReason::FramingViolated, message));
+    }
+    Ok(())
+}
+
+fn too_large(what: &str, len: u64, limit: &str, max: u64) -> Refused {
+    let message = format!("{what} has {len} bytes, more than {limit} = {max}; send less at once");
+    Refused::new(ErrorReason::RecordTooLarge, message).with_limit(limit)
+}
+
+fn expected_offset(offset: Option<u64>, len: usize) -> Result<Option<u64>, Refused> {
+    if let Some(offset) = offset {
+        fits("expected_offset + length", offset.saturating_add(len as u64))?;
+    }
+    Ok(offset)
+}
+
+fn fits(field: &str, number: u64) -> Result<(), Refused> {
+    if number > MAX_NUMBER {
+        let message = format!("{field} is {number}; the largest is {MAX_NUMBER}");
+        return Err(Refused::new(ErrorReason::OutOfRange, message));
+    }
+    Ok(())
+}
+
+fn unknown_value(field: &str, value: i32) -> Refused {
+    Refused::new(ErrorReason::UnknownEnumValue, format!("{field} has the value {value}, which this server does not know"))
+}
+
+#[cfg(test)]
+mod tests;

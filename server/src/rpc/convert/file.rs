@@ -1,0 +1,130 @@
+//! Checks of what is asked about files, and the tokens that lead from one page of a list to the next.
+
+use super::{invalid, path};
+use crate::shard::FileSummary;
+use inkpot_proto::{
+    error::Refused,
+    limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_PATH_BYTES},
+    path::FilePath,
+    v1::{self, ErrorReason},
+};
+use std::fmt::Write;
+
+/// A `Read` that keeps to the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The file.
+    pub path: FilePath,
+    /// First byte; negative: that many bytes before the end.
+    pub offset: i64,
+    /// Most bytes to send.
+    pub limit: u64,
+    /// Whether to stay for what comes later.
+    pub follow: bool,
+    /// The generation that the file must have.
+    pub if_generation: Option<u64>,
+}
+
+/// A `List` that keeps to the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRequest {
+    /// What the paths begin with.
+    pub prefix: String,
+    /// Most files in the page, 1 to [`MAX_PAGE_SIZE`].
+    pub page_size: usize,
+    /// The last path of the page before.
+    pub after: Option<FilePath>,
+}
+
+/// Checks a `Read`.
+///
+/// # Errors
+/// INVALID_PATH.
+pub fn read(request: &v1::ReadRequest) -> Result<ReadRequest, Refused> {
+    Ok(ReadRequest {
+        path: path(&request.path)?,
+        offset: request.offset,
+        limit: if request.limit == 0 { u64::MAX } else { request.limit },
+        follow: request.follow,
+        if_generation: request.if_generation,
+    })
+}
+
+/// The first byte to read of a file that has `end` bytes.
+///
+/// # Errors
+/// OUT_OF_RANGE if it lies beyond the end.
+pub fn first_byte(offset: i64, end: u64) -> Result<u64, Refused> {
+    let Ok(first) = u64::try_from(offset) else {
+        return Ok(end.saturating_sub(offset.unsigned_abs()));
+    };
+    if first > end {
+        let message = format!("offset {first} lies beyond the end of the file, which has {end} bytes");
+        return Err(Refused { expected_offset: Some(end), ..Refused::new(ErrorReason::OutOfRange, message) });
+    }
+    Ok(first)
+}
+
+/// Checks a `List`.
+///
+/// # Errors
+/// INVALID_FIELD.
+pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
+    let v1::ListRequest { prefix, page_size, page_token } = request;
+    if prefix.len() > MAX_PATH_BYTES {
+        return Err(invalid(format!("prefix is longer than {MAX_PATH_BYTES} bytes")));
+    }
+    if prefix.chars().any(char::is_control) {
+        return Err(invalid("prefix has a control character"));
+    }
+    if page_size > MAX_PAGE_SIZE {
+        return Err(invalid(format!("page_size is {page_size}; the largest is {MAX_PAGE_SIZE}")));
+    }
+    let page_size = if page_size == 0 { DEFAULT_PAGE_SIZE } else { page_size };
+    Ok(ListRequest { prefix, page_size: page_size as usize, after: from_token(&page_token)? })
+}
+
+/// The token of the page after the one that ends with `last`.
+#[must_use]
+pub fn to_token(last: &FilePath) -> String {
+    last.as_str().bytes().fold(String::with_capacity(2 * last.as_str().len()), |mut token, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(token, "{byte:02x}");
+        token
+    })
+}
+
+fn from_token(token: &str) -> Result<Option<FilePath>, Refused> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let path = decode_hex(token).and_then(|bytes| String::from_utf8(bytes).ok());
+    let path = path.and_then(|path| FilePath::parse(&path).ok());
+    path.map(Some).ok_or_else(|| invalid("page_token is not one that this server made; begin with an empty one"))
+}
+
+fn decode_hex(token: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = token.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    });
+    pairs.collect()
+}
+
+/// A file of the shard with this number, as Stat and List tell of it.
+#[must_use]
+pub fn info(file: FileSummary, shard: u32) -> v1::FileInfo {
+    v1::FileInfo {
+        path: file.path.as_str().to_owned(),
+        size: file.size,
+        applied_size: file.applied_size,
+        synced_size: file.synced_size,
+        generation: file.generation,
+        sealed: file.sealed,
+        producers: file.producers,
+        modified: file.modified.map(Into::into),
+        shard,
+        foreign_change: file.foreign_change,
+    }
+}

@@ -1,0 +1,123 @@
+//! FileService: what is in a file, and which files there are. What changes a file as a whole is not in this version.
+
+use super::{
+    Services,
+    convert::{self, file as checks},
+    layers::Deadline,
+    read::{self, Reader},
+    tenant_of,
+};
+use crate::shard::ids::FileKey;
+use futures_util::future::try_join_all;
+use inkpot_proto::{
+    error::Refused,
+    limits::MAX_MESSAGE_BYTES,
+    path::{FilePath, TenantName},
+    v1::{self, ErrorReason, file_service_server::FileService},
+};
+use std::sync::Arc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Paths of a page after which it ends early, in bytes: so that the largest page still fits into a message.
+const PAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+/// What a file takes in a page beside its path, in bytes.
+const INFO_BYTES: usize = 96;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct Files(Arc<Services>);
+
+impl Files {
+    /// In front of these.
+    #[must_use]
+    pub fn new(services: Arc<Services>) -> Self {
+        Self(services)
+    }
+
+    async fn stat_file(&self, key: &FileKey) -> Result<v1::FileInfo, Refused> {
+        let shard = self.0.shard(key);
+        let file = shard.stat(key).await?.ok_or_else(|| read::not_found(key))?;
+        Ok(checks::info(file, shard.number))
+    }
+
+    async fn list_files(&self, tenant: &TenantName, request: &checks::ListRequest) -> Result<v1::ListResponse, Refused> {
+        let after = request.after.as_ref().map(FilePath::as_str);
+        // One more than fits tells whether there is another page.
+        let max = request.page_size + 1;
+        let pages = self.0.shards.iter().map(|shard| async move {
+            let files = shard.list(tenant, &request.prefix, after, max).await?;
+            Ok::<_, Refused>(files.into_iter().map(|file| (file, shard.number)))
+        });
+        let mut files: Vec<_> = try_join_all(pages).await?.into_iter().flatten().collect();
+        files.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
+        let fits = files.iter().scan(0, |bytes, (file, _)| {
+            *bytes += file.path.as_str().len() + INFO_BYTES;
+            Some(*bytes)
+        });
+        let count = fits.take_while(|bytes| *bytes <= PAGE_BYTES).take(request.page_size).count();
+        let more = files.len() > count;
+        files.truncate(count);
+        let last = files.last().filter(|_| more);
+        let next_page_token = last.map_or_else(String::new, |(file, _)| checks::to_token(&file.path));
+        let files = files.into_iter().map(|(file, shard)| checks::info(file, shard)).collect();
+        Ok(v1::ListResponse { files, next_page_token })
+    }
+}
+
+#[tonic::async_trait]
+impl FileService for Files {
+    type ReadStream = ReceiverStream<Result<v1::ReadResponse, Status>>;
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let tenant = tenant_of(&request)?;
+        let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
+        let request = checks::read(request.get_ref())?;
+        let (reader, chunks) = Reader::new(Arc::clone(&self.0), tenant, request);
+        self.0.tasks.spawn(reader.run(deadline));
+        Ok(Response::new(ReceiverStream::new(chunks)))
+    }
+
+    async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let key = FileKey { tenant, path: convert::path(&request.get_ref().path)? };
+        Ok(Response::new(v1::StatResponse { file: Some(self.stat_file(&key).await?) }))
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        let request = checks::list(request.into_inner())?;
+        Ok(Response::new(self.list_files(&tenant, &request).await?))
+    }
+
+    async fn delete(&self, _: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
+        Err(not_yet("Delete"))
+    }
+
+    async fn rename(&self, _: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {
+        Err(not_yet("Rename"))
+    }
+
+    async fn truncate(&self, _: Request<v1::TruncateRequest>) -> Result<Response<v1::TruncateResponse>, Status> {
+        Err(not_yet("Truncate"))
+    }
+
+    async fn seal(&self, _: Request<v1::SealRequest>) -> Result<Response<v1::SealResponse>, Status> {
+        Err(not_yet("Seal"))
+    }
+
+    async fn commit_files(
+        &self,
+        _: Request<v1::CommitFilesRequest>,
+    ) -> Result<Response<v1::CommitFilesResponse>, Status> {
+        Err(not_yet("CommitFiles"))
+    }
+}
+
+fn not_yet(method: &str) -> Status {
+    let message = format!("{method} is not in this version; FileService has Read, Stat and List");
+    Refused::new(ErrorReason::Unimplemented, message).to_status()
+}
+
+#[cfg(test)]
+mod tests;

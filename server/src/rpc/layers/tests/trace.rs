@@ -1,0 +1,63 @@
+use super::*;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Log lines in memory.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// What is logged while a call passes all layers.
+async fn logged(config: &Config, request: Request<Body>) -> String {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false);
+    let _guard = tracing::subscriber::set_default(subscriber.with_max_level(tracing::Level::DEBUG).finish());
+    let service = DeadlineLayer::new(config.limits.deadline_max).layer(service_fn(handler));
+    let service = TraceLayer.layer(CodesLayer.layer(IdentityLayer::new(config).layer(service)));
+    answer(service, request).await;
+    String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+}
+
+#[tokio::test]
+async fn answered_call_is_logged_with_method_tenant_code_and_duration() {
+    let log = logged(&Config::default(), call(STAT, "")).await;
+    for part in [STAT, "tenant=default", "code=Ok", "seconds=", "answered"] {
+        assert!(log.contains(part), "{part} is missing in {log}");
+    }
+    assert_eq!(log.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn refused_call_is_logged_without_its_token() {
+    let tenant = Tenant { token_sha256: vec![token_sha256(TOKEN)], ..Tenant::default() };
+    let config = Config { tenants: [("a".to_owned(), tenant)].into(), ..Config::default() };
+    let wrong = with_header(call(STAT, ""), "authorization", "Bearer secret-but-wrong-token");
+    let log = logged(&config, wrong).await;
+    assert!(log.contains("code=Unauthenticated") && !log.contains("secret-but-wrong"), "{log}");
+}
+
+#[tokio::test]
+async fn health_is_not_logged() {
+    assert_eq!(logged(&Config::default(), call(CHECK, "")).await, "");
+}
