@@ -23,7 +23,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{net::{TcpListener, TcpStream}, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, body::Body, codegen::http, transport::Server};
 

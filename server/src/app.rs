@@ -1,17 +1,196 @@
-//! Wires the parts of the server together.
+//! Wires the parts of the server together, and takes them down in stages.
 
-use crate::config::Config;
+use crate::{
+    admission::Admission,
+    catalog::Catalog,
+    commit::driver::{self, Health, Running, Spec},
+    config::Config,
+    datadir::{self, DataDir, DataDirError, Opening, layout},
+    lifecycle,
+    rpc::{Services, serve},
+    shard::{Command, ShardHandle},
+};
+use inkpot_wal::fs::{Attributes, FileSystem, real::RealFs};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use thiserror::Error;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Descriptors that are left for connections and everything else.
+const OTHER_DESCRIPTORS: u64 = 1024;
 
 /// Why the server could not start, or ended.
 #[derive(Debug, Error)]
-#[error("this build serves nothing yet")]
-pub struct StartError;
+pub enum StartError {
+    /// The address.
+    #[error("cannot listen on {address}; is another server running there? (--listen IP:PORT takes another address)")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// The error of the system.
+        source: io::Error,
+    },
+    /// The data folder.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A thread, a signal handler.
+    #[error("the system refuses what the server needs")]
+    System(#[from] io::Error),
+    /// The transport.
+    #[error("the server failed")]
+    Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
 
-/// Serves until it is told to stop.
+/// Serves until it is told to stop; returns when everything acknowledged is in synced plain files, or the deadlines of
+/// the stop have passed.
 ///
 /// # Errors
-/// What kept it from starting.
-pub async fn run(_config: Config) -> Result<(), StartError> {
-    Err(StartError)
+/// What kept it from starting, or the failure of the transport.
+pub async fn run(config: Config) -> Result<(), StartError> {
+    let mut signals = lifecycle::Signals::new()?;
+    let listener = listen(config.listen).await?;
+    let address = listener.local_addr()?;
+    let (fs, shards) = open_data(&config)?;
+    let config = Arc::new(with_room_for_descriptors(config, shards));
+    let admission = Arc::new(Admission::new(Arc::clone(&config)));
+    let mut running = Vec::new();
+    for number in 0..shards {
+        let spec = Spec {
+            number,
+            fs: Arc::clone(&fs),
+            config: Arc::clone(&config),
+            admission: Arc::clone(&admission),
+        };
+        running.push(driver::start(spec)?);
+    }
+    let drain = CancellationToken::new();
+    let handles: Arc<[ShardHandle]> = running.iter().map(|shard| shard.handle.clone()).collect();
+    let tasks = TaskTracker::new();
+    let services =
+        Arc::new(Services::new(handles, admission, Arc::clone(&config), fs, drain.clone(), tasks.clone()));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let watching: Vec<_> = running.iter().map(|shard| shard.health.clone()).collect();
+    let watcher = tokio::spawn(lifecycle::report_health(health, watching, drain.clone()));
+    wait_until_recovered(&running).await;
+    say_hello(&config, address);
+    let server = tokio::spawn(serve(listener, services, health_service, drain.clone().cancelled_owned()));
+    let mut server = std::pin::pin!(server);
+    tokio::select! {
+        () = signals.stop() => {}
+        ended = &mut server => return Err(serve_failed(ended)),
+    }
+    tokio::spawn(async move {
+        signals.stop().await;
+        tracing::warn!("told to stop a second time: stopping at once, the next start replays the log");
+        std::process::exit(130);
+    });
+    drain.cancel();
+    tasks.close();
+    let drained = tokio::time::timeout(config.shutdown.drain, async { (server.await, tasks.wait().await) }).await;
+    if drained.is_err() {
+        tracing::warn!("calls are still running after shutdown.drain; they are cut");
+    }
+    stop_shards(running, config.shutdown.close).await;
+    watcher.abort();
+    tracing::info!("stopped; everything acknowledged is kept");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Claims the data folder; makes it at the first start.
+fn open_data(config: &Config) -> Result<(Arc<dyn FileSystem>, u32), StartError> {
+    let files = Attributes { mode: config.files.dir_mode, uid: config.files.owner, gid: config.files.group };
+    let real: RealFs = datadir::claim(&config.data_dir, files)?;
+    let real = Arc::new(real);
+    let fs: Arc<dyn FileSystem> = Arc::clone(&real) as Arc<dyn FileSystem>;
+    let data = DataDir::open(&Opening {
+        fs: fs.as_ref(),
+        folder: &config.data_dir,
+        shards: config.shards,
+        shards_given: config.shards_given,
+        cluster_id: rand::random(),
+        files,
+        probe: &|| real.probe_file_ids(""),
+        init_shard: &|fs, shard| Catalog::create(fs, shard).map_err(Into::into),
+    })?;
+    empty_staging(fs.as_ref())?;
+    tracing::info!(folder = ?config.data_dir, shards = data.shards, cluster = data.cluster_id, "data folder opened");
+    Ok((fs, data.shards))
+}
+
+/// Files that were being made when the server died; no record names them.
+fn empty_staging(fs: &dyn FileSystem) -> io::Result<()> {
+    for tenant in fs.read_dir(layout::STAGING)?.into_iter().filter(|entry| entry.is_dir) {
+        let dir = format!("{}/{}", layout::STAGING, tenant.name);
+        for entry in fs.read_dir(&dir)?.into_iter().filter(|entry| !entry.is_dir) {
+            fs.remove_file(&format!("{dir}/{}", entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Raises the limit of descriptors as far as allowed, and keeps the caches of the shards below it.
+fn with_room_for_descriptors(mut config: Config, shards: u32) -> Config {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let each = most.saturating_sub(OTHER_DESCRIPTORS) / u64::from(shards.max(1));
+    config.apply.open_files = config.apply.open_files.min(usize::try_from(each).unwrap_or(usize::MAX)).max(16);
+    config
+}
+
+/// Waits until every shard either serves or is known not to.
+async fn wait_until_recovered(running: &[Running]) {
+    for shard in running {
+        let mut health: watch::Receiver<Health> = shard.health.clone();
+        // An error means that the shard's thread is gone; its handle then refuses.
+        let _ = health.wait_for(|health| *health != Health::Opening).await;
+    }
+}
+
+/// Tells people on standard error and scripts on standard output that the server is there.
+fn say_hello(config: &Config, address: SocketAddr) {
+    if config.development() {
+        tracing::warn!(
+            "DEVELOPMENT MODE: nobody has to show a token, everyone is tenant \"default\"; give tenants tokens in the \
+             configuration (tenants.NAME.token_sha256) before others can reach this server"
+        );
+    }
+    let mut out = io::stdout();
+    // Whoever closed standard output does not want to know.
+    let _ = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+    tracing::info!(%address, "serving");
+}
+
+/// Lets every shard commit what it has, bring it to the plain files, checkpoint, and end.
+async fn stop_shards(running: Vec<Running>, close: Duration) {
+    for shard in &running {
+        // A shard that has ended needs no telling.
+        let _ = shard.handle.send(Command::Stop).await;
+    }
+    let threads = running.into_iter().map(|shard| shard.thread);
+    let joined = tokio::task::spawn_blocking(|| threads.for_each(|thread| _ = thread.join()));
+    if tokio::time::timeout(close + Duration::from_secs(1), joined).await.is_err() {
+        tracing::warn!("shards are still busy after shutdown.close; the next start replays the log");
+    }
+}
+
+fn serve_failed(ended: Result<Result<(), crate::rpc::ServeError>, tokio::task::JoinError>) -> StartError {
+    StartError::Serve(match ended {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) => "it ended without being told to".into(),
+        Err(error) => error.into(),
+    })
 }

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod datadir;
+pub mod lifecycle;
 pub mod recovery;
 pub mod route;
 pub mod rpc;

@@ -4,6 +4,7 @@
 //! at a time from there; the driver ([`driver`]) hands the answers in. What is not acked stays in the state and goes
 //! out again after a nack that passes or a lost connection, so nothing is queued twice and the window bounds it all.
 
+mod bounds;
 mod channel;
 mod driver;
 mod lane;
@@ -115,11 +116,11 @@ impl Session {
     pub async fn open(&self, path: &str, options: OpenOptions) -> Result<Writer> {
         check_path(path)?;
         let identity = options.producer.identity().map_err(|error| error.on(path))?;
-        let now = Instant::now();
+        let (now, policy) = (Instant::now(), options.batch);
         let lane = self.0.0.change(|state, _| state.add(path.to_owned(), options, identity, now))?;
         self.0.0.work.notify_one();
         self.0.0.driver.notify_one();
-        Writer::open(self.0.clone(), lane).await
+        Writer::open(self.0.clone(), lane, policy).await
     }
 
     /// Waits until everything that was written on all files of the session is acknowledged, then ends it. Writers that

@@ -1,36 +1,28 @@
 //! The session as a state machine: its channels, what goes out next, what an answer changes. Pure: the caller holds
 //! the lock, tells the time and carries out the effects.
 
+mod answers;
+mod timers;
+
 use super::{
-    channel::{Channel, Effects, Phase, Reply, Then},
+    channel::{Channel, Effects, Phase, Reply},
     lane::Lane,
     stall::Trail,
 };
-use crate::{Error, OpenOptions, Result, SessionStats, Throttle, batch::Sealed, producer::Identity};
-use inkpot_proto::{
-    error::RETRY_AFTER,
-    v1::{self, WriteRequest, WriteResponse, write_request::Frame, write_response::Frame as Answer},
-};
+use crate::{Error, OpenOptions, Result, SessionStats, batch::Sealed, producer::Identity};
+use inkpot_proto::v1::{self, WriteRequest, write_request::Frame};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
     sync::Arc,
     task::Waker,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::time::Instant;
 
 /// Most that is handed to the transport at a time: little, so that what must go first need not wait for it.
 const PULL_FRAMES: usize = 128;
 const PULL_BYTES: usize = 256 << 10;
-/// How many times in the time to give up channels are looked at.
-const STALL_CHECKS: u32 = 8;
-/// Bounds of what a server may ask a channel to wait before the next try.
-const SHORTEST_RETRY: Duration = Duration::from_millis(10);
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// Time for the last acks if the server names none.
-const CUT_AFTER: Duration = Duration::from_secs(5);
-const LONGEST_STALL_CHECK: Duration = Duration::from_secs(1);
 
 pub(crate) struct State {
     channels: HashMap<u32, Channel>,
@@ -121,7 +113,7 @@ impl State {
             return Err(Error::closed(&path));
         }
         let id = self.free_id();
-        let lane = Arc::new(Lane::new(id, path, options.batch));
+        let lane = Arc::new(Lane::new(id, path));
         let mut channel = Channel::new(Arc::clone(&lane), options, identity, now);
         if self.sending {
             self.control.push_back(channel.open());
@@ -301,110 +293,6 @@ impl State {
         sent
     }
 
-    /// An answer came. An error: the connection is of no use any more.
-    pub(crate) fn answer(&mut self, answer: WriteResponse, now: Instant, effects: &mut Effects) -> Result<()> {
-        match answer.frame {
-            Some(Answer::Ack(ack)) => self.ack(&ack, now, effects),
-            Some(Answer::Opened(opened)) => {
-                self.on_channel(opened.channel, effects, |channel, _| channel.opened(&opened, now).map(|()| Then::Go))
-            }
-            Some(Answer::Nack(nack)) => self.nack(&nack, now, effects),
-            Some(Answer::Finished(finished)) => {
-                self.on_channel(finished.channel, effects, |channel, _| channel.finished().map(|()| Then::Go))
-            }
-            Some(Answer::Redirect(redirect)) => self.on_channel(redirect.channel, effects, |_, _| {
-                let endpoint = &redirect.endpoint;
-                Err(Error::protocol(format_args!("redirect to {endpoint}, which this version does not follow")))
-            }),
-            Some(Answer::Throttled(throttled)) => {
-                self.throttled(throttled);
-                Ok(())
-            }
-            Some(Answer::GoAway(go_away)) => {
-                self.go_away(&go_away, now);
-                Ok(())
-            }
-            // A Pong that nobody asked for, or a frame of a later version: nothing to do.
-            Some(Answer::Pong(_)) | None => Ok(()),
-        }
-    }
-
-    /// Lets a channel take an answer, and fails it if it cannot.
-    fn on_channel(
-        &mut self,
-        id: u32,
-        effects: &mut Effects,
-        take: impl FnOnce(&mut Channel, &mut Effects) -> Result<Then>,
-    ) -> Result<()> {
-        let Some(channel) = self.channels.get_mut(&id) else {
-            let known = id != 0 && id < self.next_id;
-            return if known { Ok(()) } else { Err(Error::protocol(format_args!("answer for channel {id}"))) };
-        };
-        if channel.phase == Phase::Ended {
-            return Ok(());
-        }
-        let before = channel.unacked();
-        let taken = take(channel, effects);
-        self.unacked -= before - channel.unacked();
-        match taken {
-            Ok(Then::Go) => {
-                effects.changed.push(Arc::clone(&channel.lane));
-                self.advance(id);
-            }
-            Ok(Then::Retry) => self.retry_later(id),
-            Err(error) => self.fail(id, error, effects),
-        }
-        self.forget_ended(id);
-        Ok(())
-    }
-
-    fn ack(&mut self, ack: &v1::Ack, now: Instant, effects: &mut Effects) -> Result<()> {
-        let mut place = None;
-        self.on_channel(ack.channel, effects, |channel, effects| {
-            place = channel.ack(ack, now, effects)?;
-            Ok(Then::Go)
-        })?;
-        if let Some(place) = place {
-            self.trail.note(now, place);
-            self.acked_on_link = true;
-            self.stats.throttled = None;
-        }
-        Ok(())
-    }
-
-    fn nack(&mut self, nack: &v1::Nack, now: Instant, effects: &mut Effects) -> Result<()> {
-        self.on_channel(nack.channel, effects, |channel, effects| {
-            let then = channel.nack(nack, effects)?;
-            if then == Then::Retry {
-                channel.retry_at = Some(now + jittered(channel.retry_delay(RETRY_AFTER)));
-            }
-            Ok(then)
-        })
-    }
-
-    /// A channel waits until its `retry_at`.
-    fn retry_later(&mut self, id: u32) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        self.stats.retries += 1;
-        self.stats.last_error = channel.refusal.clone();
-        if let Some(at) = channel.retry_at {
-            self.timers.push(Reverse((at, id)));
-        }
-    }
-
-    fn throttled(&mut self, throttled: v1::Throttled) {
-        let since = throttled.since.and_then(|since| SystemTime::try_from(since).ok());
-        self.stats.throttles += 1;
-        self.stats.throttled = Some(Throttle { limit: throttled.limit, since });
-    }
-
-    fn go_away(&mut self, go_away: &v1::GoAway, now: Instant) {
-        let deadline = go_away.deadline.and_then(|deadline| Duration::try_from(deadline).ok());
-        tracing::debug!(reason = go_away.reason, ?deadline, "the server wants the session to end");
-        self.stop_sending();
-        self.cut_at = now.checked_add(deadline.unwrap_or(CUT_AFTER));
-    }
-
     /// Ends a channel with an error.
     fn fail(&mut self, id: u32, error: Error, effects: &mut Effects) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
@@ -428,76 +316,6 @@ impl State {
                 let error = error(&channel.lane.path);
                 self.fail(id, error, effects);
             }
-        }
-    }
-
-    /// Has a timer for the batch of a channel. Gives whether the driver must be woken for it.
-    pub(crate) fn arm(&mut self, id: u32, at: Instant) -> bool {
-        let Some(channel) = self.channels.get_mut(&id) else { return false };
-        if channel.timer.is_some_and(|timer| timer <= at) {
-            return false;
-        }
-        channel.timer = Some(at);
-        self.timers.push(Reverse((at, id)));
-        self.armed.is_none_or(|armed| at < armed)
-    }
-
-    /// Lets everything happen whose time has come. Gives the lanes whose batch may have to go, and when to look again.
-    pub(crate) fn tick(&mut self, now: Instant, effects: &mut Effects) -> (Vec<Arc<Lane>>, Option<Instant>) {
-        let mut due = Vec::new();
-        while let Some(Reverse((_, id))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
-            self.timers.pop();
-            due.extend(self.fire(id, now));
-        }
-        self.check_stalls(now, effects);
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        self.armed = timer.into_iter().chain(self.next_stall_check).min();
-        (due, self.armed)
-    }
-
-    fn fire(&mut self, id: u32, now: Instant) -> Option<Arc<Lane>> {
-        let channel = self.channels.get_mut(&id)?;
-        if channel.retry_at.is_some_and(|at| at <= now) {
-            channel.retry_at = None;
-            if channel.phase == Phase::Finishing {
-                self.control.extend(channel.finish());
-            } else {
-                self.advance(id);
-            }
-        }
-        let channel = self.channels.get_mut(&id)?;
-        channel.timer.take_if(|at| *at <= now).map(|_| Arc::clone(&channel.lane))
-    }
-
-    fn check_stalls(&mut self, now: Instant, effects: &mut Effects) {
-        if self.channels.is_empty() {
-            self.next_stall_check = None;
-            return;
-        }
-        if self.next_stall_check.is_some_and(|at| now < at) {
-            return;
-        }
-        self.next_stall_check = Some(now + (self.give_up_after / STALL_CHECKS).min(LONGEST_STALL_CHECK));
-        let stalled = self.channels.iter().filter(|(_, channel)| self.is_stalled(channel, now)).map(|(id, _)| *id);
-        for id in stalled.collect::<Vec<_>>() {
-            let Some(channel) = self.channels.get(&id) else { continue };
-            let last = channel.refusal.clone().or_else(|| self.hindrance());
-            let error = Error::gave_up(self.give_up_after, channel.progress.acked_records, last.as_ref());
-            self.fail(id, error, effects);
-        }
-    }
-
-    fn is_stalled(&self, channel: &Channel, now: Instant) -> bool {
-        channel.waits()
-            && channel.clock.stalled(now, self.give_up_after)
-            && !channel.place().is_some_and(|place| self.trail.moved_before(place, now, self.give_up_after))
-    }
-
-    /// What keeps the whole session from getting on.
-    fn hindrance(&self) -> Option<Error> {
-        match &self.stats.throttled {
-            Some(throttle) => Some(Error::throttled(&throttle.limit)),
-            None => self.stats.last_error.clone().filter(|_| !self.stats.connected),
         }
     }
 
@@ -538,11 +356,6 @@ impl State {
 
 fn request(frame: Frame) -> WriteRequest {
     WriteRequest { frame: Some(frame) }
-}
-
-/// Somewhat longer than asked for, so that those who were refused together do not come back together.
-fn jittered(delay: Duration) -> Duration {
-    delay.clamp(SHORTEST_RETRY, LONGEST_RETRY).mul_f64(rand::random_range(1.0..1.5))
 }
 
 #[cfg(test)]

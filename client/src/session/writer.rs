@@ -2,6 +2,7 @@
 
 use super::{
     Handle,
+    bounds::Bounds,
     channel::{Channel, Phase},
     lane::Lane,
     window::Taken,
@@ -156,6 +157,8 @@ pub struct Writer {
     handle: Handle,
     lane: Arc<Lane>,
     opened: Opened,
+    bounds: Bounds,
+    policy: BatchPolicy,
 }
 
 /// Waits for the acknowledgement of one append. The append is on its way whether this is awaited or not.
@@ -168,13 +171,16 @@ pub struct Receipt {
 
 impl Writer {
     /// Waits for the server. Abandons the channel if this is cancelled or fails.
-    pub(crate) async fn open(handle: Handle, lane: Arc<Lane>) -> Result<Self> {
-        let mut writer = Self { handle, lane, opened: Opened::new(&v1::Opened::default(), "") };
+    pub(crate) async fn open(handle: Handle, lane: Arc<Lane>, policy: BatchPolicy) -> Result<Self> {
+        let (opened, bounds) = (Opened::new(&v1::Opened::default(), ""), Bounds::new(&Limits::default()));
+        let mut writer = Self { handle, lane, opened, bounds, policy };
         let check = || match writer.lane.error() {
             Some(error) => Some(Err(error)),
             None => writer.lane.opened().cloned().map(Ok),
         };
         writer.opened = writer.lane.wait(check).await?;
+        writer.bounds = Bounds::new(&writer.opened.limits);
+        writer.policy = writer.bounds.policy(&policy);
         Ok(writer)
     }
 
@@ -211,7 +217,7 @@ impl Writer {
     /// writer failed for good, and the writer with it.
     pub async fn write(&self, record: Bytes) -> Result<()> {
         self.lane.check()?;
-        self.lane.check_records(std::slice::from_ref(&record))?;
+        self.bounds.check_record(&record).map_err(|error| error.on(self.path()))?;
         let shared = &self.handle.0;
         let cost = shared.window.cost(record.len());
         if let Some(record) = self.put(record, cost, None)? {
@@ -225,10 +231,10 @@ impl Writer {
     /// Adds a record to the batch, or sends it at once. Gives it back if there is no room.
     fn put(&self, record: Bytes, cost: u32, room: Option<Taken<'_>>) -> Result<Option<Bytes>> {
         let shared = &self.handle.0;
-        let policy = self.lane.policy();
+        let policy = &self.policy;
         let alone = policy.alone(record.len());
         let mut batch = self.lane.batch();
-        if !batch.is_empty() && (alone || !batch.fits(record.len(), &policy)) {
+        if !batch.is_empty() && (alone || !batch.fits(record.len(), policy)) {
             shared.submit(&self.lane, batch.seal(), None)?;
         }
         let first = batch.is_empty();
@@ -242,7 +248,7 @@ impl Writer {
             room.return_append();
         }
         batch.push(&record, room.keep());
-        if batch.is_full(&policy) {
+        if batch.is_full(policy) {
             shared.submit(&self.lane, batch.seal(), None)?;
         } else if first && let Some(deadline) = Instant::now().checked_add(policy.linger) {
             batch.deadline = Some(deadline);
@@ -259,7 +265,7 @@ impl Writer {
     /// earlier append of this writer failed for good, and the writer with it.
     pub async fn append(&self, records: Vec<Bytes>) -> Result<Receipt> {
         self.lane.check()?;
-        let bytes = self.lane.check_records(&records)?;
+        let bytes = self.bounds.check_append(&records).map_err(|error| error.on(self.path()))?;
         let shared = &self.handle.0;
         self.seal()?;
         let cost = shared.window.cost(bytes);

@@ -251,17 +251,3 @@ async fn close_sends_what_is_batched_and_ends_the_writers() {
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert_eq!(session.open("g", singly()).await.unwrap_err().kind(), ErrorKind::Closed);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn adhoc_speed() {
-    for (batch, n) in [(1, 300_000usize), (100, 3_000_000)] {
-        let fake = Fake::good().await;
-        let session = session(&fake).await;
-        let writer = session.open("f", batched(batch, Duration::from_millis(5))).await.unwrap();
-        let record = Bytes::from(vec![b'x'; 100]);
-        let begun = std::time::Instant::now();
-        for _ in 0..n { writer.write(record.clone()).await.unwrap(); }
-        writer.finish().await.unwrap();
-        eprintln!("batch {batch}: {:.0} rec/s", n as f64 / begun.elapsed().as_secs_f64());
-    }
-}

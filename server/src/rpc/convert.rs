@@ -331,7 +331,10 @@ fn fits(field: &str, number: u64) -> Result<(), Refused> {
 }
 
 fn unknown_value(field: &str, value: i32) -> Refused {
-    Refused::new(ErrorReason::UnknownEnumValue, format!("{field} has the value {value}, which this server does not know"))
+    Refused::new(
+        ErrorReason::UnknownEnumValue,
+        format!("{field} has the value {value}, which this server does not know"),
+    )
 }
 
 #[cfg(test)]

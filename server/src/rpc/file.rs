@@ -41,7 +41,11 @@ impl Files {
         Ok(checks::info(file, shard.number))
     }
 
-    async fn list_files(&self, tenant: &TenantName, request: &checks::ListRequest) -> Result<v1::ListResponse, Refused> {
+    async fn list_files(
+        &self,
+        tenant: &TenantName,
+        request: &checks::ListRequest,
+    ) -> Result<v1::ListResponse, Refused> {
         let after = request.after.as_ref().map(FilePath::as_str);
         // One more than fits tells whether there is another page.
         let max = request.page_size + 1;

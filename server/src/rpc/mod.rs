@@ -16,7 +16,7 @@ mod testing;
 mod write;
 
 pub use file::Files;
-pub use server::serve;
+pub use server::{ServeError, serve};
 pub use write::Writes;
 
 use crate::{

@@ -17,13 +17,9 @@ use inkpot_proto::{
     error::{Detail, Refused},
     path::{FilePath, TenantName},
     v1::{
-        self, Durability, ErrorReason, WriteRequest, WriteResponse,
-        file_service_client::FileServiceClient,
-        file_service_server::FileServiceServer,
-        write_request::Frame as Ask,
-        write_response::Frame as Say,
-        write_service_client::WriteServiceClient,
-        write_service_server::WriteServiceServer,
+        self, Durability, ErrorReason, WriteRequest, WriteResponse, file_service_client::FileServiceClient,
+        file_service_server::FileServiceServer, write_request::Frame as Ask, write_response::Frame as Say,
+        write_service_client::WriteServiceClient, write_service_server::WriteServiceServer,
     },
 };
 use inkpot_wal::fs::memory::MemoryFs;
@@ -120,6 +116,25 @@ impl Fake {
         within(client.stat(v1::StatRequest::default())).await.map(tonic::Response::into_inner)
     }
 
+    /// Lets every shard answer what is asked about files, from its registry.
+    pub fn answer_about_files(&mut self) {
+        for (shard, mut mailbox) in self.services.shards.iter().zip(self.mailboxes.drain(..)) {
+            let registry = Arc::clone(&shard.registry);
+            tokio::spawn(async move {
+                while let Some(command) = mailbox.recv().await {
+                    match command {
+                        Command::Lookup { key, reply } => drop(reply.send(Ok(registry.get(&key)))),
+                        Command::List { tenant, prefix, after, max, reply } => {
+                            let files = registry.below(&tenant, &prefix, after.as_deref(), max);
+                            drop(reply.send(Ok(files.iter().map(|view| view.summary()).collect())));
+                        }
+                        other => panic!("not about files: {other:?}"),
+                    }
+                }
+            });
+        }
+    }
+
     /// The next command that a shard gets.
     pub async fn command(&mut self, shard: usize) -> Command {
         within(self.mailboxes[shard].recv()).await.expect("the services are gone")
@@ -181,6 +196,11 @@ where
         parts.extensions.insert(Identity { tenant: tenant() });
         Request::from_parts(parts, Body::new(body.clone()))
     }))
+}
+
+/// A client of WriteService.
+pub fn writer(channel: Channel) -> WriteServiceClient<Channel> {
+    WriteServiceClient::new(channel)
 }
 
 /// A message as it stands in a gRPC body.

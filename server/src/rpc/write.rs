@@ -1,14 +1,7 @@
 //! WriteService: sessions, single appends, and where a producer stands.
 
 use super::{
-    Services,
-    answer::Answers,
-    append,
-    channels::Board,
-    convert,
-    layers::Deadline,
-    session::Session,
-    tenant_of,
+    Services, answer::Answers, append, channels::Board, convert, layers::Deadline, session::Session, tenant_of,
 };
 use crate::shard::{WriteState, ids::FileKey};
 use inkpot_proto::v1::{self, write_service_server::WriteService};

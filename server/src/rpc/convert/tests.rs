@@ -4,8 +4,7 @@ use crate::config::Limits as ConfigLimits;
 
 mod files;
 
-const TERMS: Terms =
-    Terms { durability: Durability::Synced, reject: false, lines: false, has_producer: false };
+const TERMS: Terms = Terms { durability: Durability::Synced, reject: false, lines: false, has_producer: false };
 const LINES: Terms = Terms { lines: true, ..TERMS };
 const PRODUCER: Terms = Terms { has_producer: true, ..TERMS };
 const WRITTEN: Terms = Terms { durability: Durability::Written, ..TERMS };

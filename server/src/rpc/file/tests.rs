@@ -1,1 +1,68 @@
 #![allow(clippy::unwrap_used)]
+use crate::{
+    apply::view::{FileView, Piece, ViewState},
+    config::Config,
+    rpc::testing::*,
+    shard::ids::FileId,
+};
+use inkpot_proto::v1::{self, ErrorReason, file_service_client::FileServiceClient};
+use inkpot_wal::fs::{Attributes, FileSystem};
+use std::sync::Arc;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+mod listing;
+mod reading;
+
+const GENERATION: u64 = 9;
+
+/// Puts a file into the registry of its shard: `plain` is in the plain file, each of `pending` in memory.
+fn put(fake: &Fake, path: &str, plain: &str, pending: &[&'static str]) -> Arc<FileView> {
+    let applied = plain.len() as u64;
+    let mut state = ViewState { exists: true, committed: applied, applied, ..ViewState::default() };
+    for data in pending {
+        state.pending.push_back(Piece { offset: state.committed, data: (*data).into(), sequence: 1 });
+        state.committed += data.len() as u64;
+    }
+    let key = key(path);
+    write_plain(fake, &key.plain_path(), plain);
+    let view = Arc::new(FileView::new(key.clone(), FileId::new(0, 1, 1), GENERATION, state));
+    fake.services.shard(&key).registry.insert(Arc::clone(&view));
+    view
+}
+
+fn write_plain(fake: &Fake, path: &str, content: &str) {
+    let dirs = path.match_indices('/').map(|(at, _)| &path[..at]);
+    for dir in dirs {
+        // The ones before it may have made it.
+        let _ = fake.fs.create_dir(dir, Attributes::PRIVATE_DIR);
+    }
+    fake.fs.create(path, Attributes::PRIVATE).unwrap().write_at(&[content.as_bytes()], 0).unwrap();
+}
+
+/// Commits more bytes to a file.
+fn commit(view: &FileView, data: &'static str) {
+    let mut state = view.state();
+    let offset = state.committed;
+    state.pending.push_back(Piece { offset, data: data.into(), sequence: 2 });
+    state.committed += data.len() as u64;
+    drop(state);
+    view.changed.notify_waiters();
+}
+
+#[tokio::test]
+async fn what_changes_whole_files_is_not_implemented() {
+    let fake = Fake::new(one_shard());
+    let mut files = fake.files().await;
+    let answers = [
+        within(files.delete(v1::DeleteRequest::default())).await.err(),
+        within(files.rename(v1::RenameRequest::default())).await.err(),
+        within(files.truncate(v1::TruncateRequest::default())).await.err(),
+        within(files.seal(v1::SealRequest::default())).await.err(),
+        within(files.commit_files(v1::CommitFilesRequest::default())).await.err(),
+    ];
+    for status in answers {
+        let status = status.unwrap();
+        refused(&status, Code::Unimplemented, ErrorReason::Unimplemented);
+        assert!(status.message().contains("is not in this version"), "{status}");
+    }
+}

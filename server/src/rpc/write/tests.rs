@@ -2,7 +2,10 @@
 use crate::{
     config::Config,
     rpc::testing::*,
-    shard::{Batch, Command, Open, ProducerState, WriteState, outbox::{Event, OpenState}},
+    shard::{
+        Batch, Command, Open, ProducerState, WriteState,
+        outbox::{Event, OpenState},
+    },
 };
 use inkpot_proto::v1::{
     AppendRequest, AppendResponse, Durability, ErrorReason, GetWriteStateRequest, Payload,

@@ -198,7 +198,8 @@ async fn cut_session_ends_with_the_reason_alone() {
     link.outbox.push(Event::Pong { token: 1 });
     link.outbox.cut(Box::new(crate::rpc::session::ending::lost("the client has not read its answers")));
     assert_eq!(link.outbox.outstanding(), 0);
-    let mut answers = crate::rpc::answer::Answers::new(link, Default::default(), v1::Limits::default(), Default::default());
+    let mut answers =
+        crate::rpc::answer::Answers::new(link, Default::default(), v1::Limits::default(), Default::default());
     let status = tokio_stream::StreamExt::next(&mut answers).await.unwrap().unwrap_err();
     refused(&status, Code::Unknown, ErrorReason::OutcomeUnknown);
     assert!(tokio_stream::StreamExt::next(&mut answers).await.is_none());

@@ -6,7 +6,7 @@ use crate::{
     frame::Kind,
     fs::{FileSystem, memory::Loss, read_all, real::RealFs},
     recovery::{Begin, Mark, Survey},
-    segment::{SegmentId, epoch_dir, list, wal_dir},
+    segment::{HEADER_BYTES, SegmentId, epoch_dir, list, wal_dir},
 };
 use std::sync::Arc;
 
@@ -78,6 +78,21 @@ fn broken_begin_frame_with_a_frame_of_its_epoch_behind_it_is_damage() {
     let begin = frames.iter().find(|found| found.header.kind == Kind::Begin && !found.header.rewritten).unwrap();
     memory.flip_bit(&id.path(SHARD), begin.offset + 50, 1).unwrap();
     assert!(is_damaged(&memory, owner.mark));
+}
+
+#[test]
+fn broken_header_of_the_only_segment_of_the_newest_epoch_is_damage() {
+    let (memory, mut owner) = (machine(), Owner::default());
+    drop(owner.restart(&memory, 0));
+    let mut writer = owner.restart(&memory, owner.synced);
+    owner.append(&mut writer, 10).unwrap();
+    owner.sync(&mut writer).unwrap();
+    // Nothing in it can be read, so nothing tells whether the epoch had begun.
+    for byte in 0..HEADER_BYTES as u64 {
+        let copy = memory.power_loss(Loss::All, 0);
+        copy.flip_bit(&SegmentId { epoch: 2, number: 0 }.path(SHARD), byte, 7).unwrap();
+        assert!(is_damaged(&copy, owner.mark), "byte {byte}");
+    }
 }
 
 #[test]
