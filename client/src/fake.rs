@@ -521,7 +521,7 @@ impl FileService for Files {
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let path = request.into_inner().path;
         self.check(&path)?;
-        let pieces = [format!("content of "), path]
+        let pieces = ["content of ".to_owned(), path]
             .map(|text| Ok(v1::ReadResponse { data: text.into(), ..v1::ReadResponse::default() }));
         Ok(Response::new(Box::pin(tokio_stream::iter(pieces))))
     }

@@ -279,6 +279,3 @@ impl Channel {
         effects.changed.push(Arc::clone(&self.lane));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,10 +11,12 @@ mod lane;
 mod outbound;
 mod stall;
 mod state;
+mod types;
 mod window;
 mod writer;
 
-pub use writer::{Ack, OpenOptions, Opened, Progress, Receipt, Writer};
+pub use types::{Ack, OpenOptions, Opened, Progress};
+pub use writer::{Receipt, Writer};
 
 use crate::{Error, Result, batch::Sealed, config::Settings, error::check_path};
 use channel::{Effects, Reply};

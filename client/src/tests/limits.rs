@@ -178,6 +178,20 @@ async fn unreachable_server_is_given_up_with_the_reason() {
 }
 
 #[tokio::test]
+async fn server_that_accepts_and_says_nothing_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::builder(listener.local_addr().unwrap().to_string())
+        .connect_timeout(PATIENCE / 4)
+        .give_up_after(PATIENCE)
+        .connect()
+        .await
+        .unwrap();
+    let error = in_time(client.session().await.open("f", singly())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::GaveUp);
+    assert!(error.message().contains("no answer in time"), "{error}");
+}
+
+#[tokio::test]
 async fn connections_that_open_but_never_ack_are_given_up_in_the_end() {
     let fake = Fake::start(|seen| match seen.frame {
         Frame::Append(_) => Act::Cut { applied: false },

@@ -66,7 +66,7 @@ impl Drop for Answers {
 
 fn frame(event: Event, limits: &v1::Limits) -> Result<Frame, Status> {
     Ok(match event {
-        Event::Opened { channel, state } => Frame::Opened(opened(channel, &state, limits.clone())),
+        Event::Opened { channel, state } => Frame::Opened(opened(channel, &state, *limits)),
         Event::Ack { channel, ack } => Frame::Ack(acked(channel, &ack)),
         Event::Nack { channel, seq, refused, .. } | Event::Refuse { channel, seq, refused } => {
             Frame::Nack(nack(channel, seq, &refused))

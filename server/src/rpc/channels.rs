@@ -15,6 +15,8 @@ pub struct Board(Mutex<State>);
 struct State {
     /// Unanswered opens and finishes by channel; never 0.
     asked: HashMap<u32, u32>,
+    /// Sum of `asked`.
+    total: u64,
     /// Channels that a shard refused to open, or took back.
     broken: HashSet<u32>,
 }
@@ -24,12 +26,12 @@ impl Board {
     pub fn asked_to_open(&self, channel: u32) {
         let mut state = self.lock();
         state.broken.remove(&channel);
-        *state.asked.entry(channel).or_default() += 1;
+        state.ask(channel);
     }
 
     /// A shard is asked to end the channel.
     pub fn asked_to_finish(&self, channel: u32) {
-        *self.lock().asked.entry(channel).or_default() += 1;
+        self.lock().ask(channel);
     }
 
     /// The shard could not be asked.
@@ -43,10 +45,10 @@ impl Board {
         self.lock().broken.contains(&channel)
     }
 
-    /// Whether no answer is missing.
+    /// How many opens and finishes wait for their answer to be taken.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.lock().asked.is_empty()
+    pub fn asked(&self) -> u64 {
+        self.lock().total
     }
 
     /// Looks at what the client is told. Returns whether that answered an open or a finish.
@@ -68,10 +70,17 @@ impl Board {
 }
 
 impl State {
+    fn ask(&mut self, channel: u32) {
+        *self.asked.entry(channel).or_default() += 1;
+        self.total += 1;
+    }
+
     fn settle(&mut self, channel: u32) -> bool {
         let Some(asked) = self.asked.get_mut(&channel) else { return false };
         *asked -= 1;
-        if *asked == 0 {
+        let is_last = *asked == 0;
+        self.total -= 1;
+        if is_last {
             self.asked.remove(&channel);
         }
         true
@@ -94,9 +103,9 @@ mod tests {
     fn refused_open_settles_and_breaks_until_opened_anew() {
         let board = Board::default();
         board.asked_to_open(7);
-        assert!(!board.is_settled());
+        assert_eq!(board.asked(), 1);
         assert!(board.told(&nack(false)));
-        assert!(board.is_settled() && board.is_broken(7));
+        assert!(board.asked() == 0 && board.is_broken(7));
         board.asked_to_open(7);
         assert!(!board.is_broken(7));
     }
@@ -106,7 +115,7 @@ mod tests {
         let board = Board::default();
         board.asked_to_open(7);
         assert!(!board.told(&nack(true)));
-        assert!(!board.is_settled() && !board.is_broken(7));
+        assert!(board.asked() == 1 && !board.is_broken(7));
     }
 
     #[test]
@@ -115,8 +124,8 @@ mod tests {
         board.asked_to_open(7);
         board.asked_to_finish(7);
         assert!(board.told(&Event::Opened { channel: 7, state: OpenState::default() }));
-        assert!(!board.is_settled());
+        assert_eq!(board.asked(), 1);
         assert!(board.told(&Event::Finished { channel: 7, generation: 1, size: 2 }));
-        assert!(board.is_settled());
+        assert_eq!(board.asked(), 0);
     }
 }

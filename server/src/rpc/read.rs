@@ -104,6 +104,10 @@ impl Reader {
             if place.left == 0 || place.offset == place.stop {
                 return Ok(());
             }
+            if len == 0 && !self.request.follow {
+                let message = format!("{} has no byte {}, although it is committed", self.key, place.offset);
+                return Err(Refused::new(ErrorReason::Internal, message));
+            }
             if len == 0 {
                 tokio::select! {
                     () = changed => {}

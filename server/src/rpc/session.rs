@@ -156,14 +156,14 @@ impl Session {
         gather(stream, frames, room).await
     }
 
-    /// How many appends may be taken before too many are unanswered; waits while there is no room.
+    /// How many frames may be taken before too much is unanswered; waits while there is no room.
     async fn room(&self) -> usize {
         let outbox = &self.link.outbox;
         let limit = u64::from(self.services.config.limits.session_appends_in_flight);
         loop {
             let mut drained = pin!(outbox.drained.notified());
             drained.as_mut().enable();
-            let room = limit.saturating_sub(outbox.outstanding());
+            let room = limit.saturating_sub(outbox.outstanding() + self.board.asked());
             if room > 0 {
                 return usize::try_from(room).unwrap_or(usize::MAX);
             }
@@ -184,7 +184,7 @@ impl Session {
             permit = &mut acquire => permit,
             () = drain.cancelled() => return Err(Draining),
             () = time::sleep(QUIET_WAIT) => {
-                self.link.outbox.push(Event::Throttled { limit: waiting.limit.name(), since });
+                self.link.outbox.tell(Event::Throttled { limit: waiting.limit.name(), since });
                 tokio::select! {
                     biased;
                     permit = &mut acquire => permit,
@@ -251,7 +251,7 @@ impl Session {
 
     /// Refuses a channel as such, without asking a shard.
     fn refuse(&self, channel: u32, refused: Box<Refused>) {
-        self.link.outbox.push(Event::Refuse { channel, seq: 0, refused });
+        self.link.outbox.tell(Event::Refuse { channel, seq: 0, refused });
     }
 
     fn too_many_channels(&self) -> Box<Refused> {

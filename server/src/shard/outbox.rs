@@ -124,7 +124,7 @@ pub struct OpenState {
 #[derive(Debug, Default)]
 pub struct Outbox {
     state: Mutex<State>,
-    /// Appends that were handed on and not yet taken by the client's side of the stream.
+    /// Appends that were handed on, and answers of the session itself, less what the client's side has taken.
     outstanding: AtomicU64,
     /// Told when `outstanding` falls, or the outbox closes.
     pub drained: Notify,
@@ -159,12 +159,19 @@ impl Outbox {
         }
     }
 
+    /// Queues an event of the session itself. Counts as outstanding too, so that a client that asks and never reads is
+    /// bounded like one that appends.
+    pub fn tell(&self, event: Event) {
+        self.expect_answers(1);
+        self.push(event);
+    }
+
     /// Counts appends that are about to be handed on and will each be answered.
     pub fn expect_answers(&self, appends: u64) {
         self.outstanding.fetch_add(appends, Ordering::Relaxed);
     }
 
-    /// Appends that wait for their answer to be taken.
+    /// Appends whose answer was not taken yet, and what the session itself has queued.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         self.outstanding.load(Ordering::Relaxed)
@@ -239,7 +246,8 @@ impl Outbox {
         let appends = match event {
             Event::Ack { ack, .. } => u64::from(ack.appends),
             Event::Nack { answers_append, .. } => u64::from(*answers_append),
-            _ => 0,
+            Event::Refuse { .. } | Event::Pong { .. } | Event::Throttled { .. } => 1,
+            Event::Opened { .. } | Event::Finished { .. } | Event::GoAway { .. } | Event::Fail(_) => 0,
         };
         if appends > 0 {
             // Closing sets the count to zero while answers are still on their way.

@@ -191,10 +191,11 @@ impl Survey {
         self.last_sequence() == self.mark.sequence
     }
 
-    /// Starts the next epoch. When this returns, every frame of the survey is durable.
+    /// Starts the next epoch. When this returns, every frame of the survey is durable. To be called again only if it
+    /// failed: an epoch that took frames is unknown to this survey.
     ///
     /// # Errors
-    /// Those of the file system; then the epoch never was, and a new survey may try again.
+    /// Those of the file system; then nothing was given up, and this or a new survey may try again.
     pub fn begin(&self, fs: &Arc<dyn FileSystem>, segment_bytes: u64) -> Result<Writer, WalError> {
         let epoch = create_epoch(fs.as_ref(), self.shard, self.highest_epoch + 1)?;
         let maker = Arc::new(SegmentMaker::new(Arc::clone(fs), self.shard, epoch, segment_bytes));

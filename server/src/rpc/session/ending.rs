@@ -89,7 +89,8 @@ impl Session {
         let refused = if unanswered == 0 {
             refused
         } else {
-            let message = format!("{}; {unanswered} appends are unanswered, send them again to learn more", refused);
+            let message =
+                format!("{refused}; {unanswered} answers were not taken, send those appends again to learn more");
             Refused { outcome: Outcome::Unknown, message, ..refused }
         };
         self.link.outbox.push(Event::Fail(Box::new(refused)));
@@ -99,7 +100,7 @@ impl Session {
     async fn answered(&self) {
         let outbox = &self.link.outbox;
         until(outbox, || outbox.outstanding() == 0).await;
-        let settled = until(outbox, || outbox.outstanding() == 0 && self.board.is_settled());
+        let settled = until(outbox, || outbox.outstanding() == 0 && self.board.asked() == 0);
         let _ = time::timeout(CHANNEL_PATIENCE, settled).await;
     }
 }

@@ -25,7 +25,7 @@ impl Session {
             Some(Frame::Finish(finish)) => self.finish(&finish).await,
             Some(Frame::Ping(v1::Ping { token })) => {
                 self.send_all().await;
-                self.link.outbox.push(Event::Pong { token });
+                self.link.outbox.tell(Event::Pong { token });
             }
             None => self.refuse(0, Box::new(invalid("the request has no frame that this server knows"))),
         }
@@ -57,7 +57,7 @@ impl Session {
     fn append(&mut self, append: v1::Append) -> Option<Waiting> {
         let v1::Append { channel, seq, .. } = append;
         let Some(known) = self.channels.get(&channel) else {
-            self.link.outbox.push(Event::Refuse { channel, seq, refused: unknown_channel(channel) });
+            self.link.outbox.tell(Event::Refuse { channel, seq, refused: unknown_channel(channel) });
             return None;
         };
         let shard = known.shard;

@@ -11,7 +11,8 @@ use inkpot_proto::v1::{
     AppendRequest, AppendResponse, Durability, ErrorReason, GetWriteStateRequest, Payload,
     write_service_client::WriteServiceClient,
 };
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use std::time::Duration;
+use tonic::{Code, Response, Status, transport::Channel};
 
 type Answer = Result<Response<AppendResponse>, Status>;
 
@@ -87,13 +88,12 @@ async fn caller_that_hangs_up_leaves_nothing_half_done() {
 async fn call_that_waits_for_room_ends_at_its_deadline_with_nothing_done() {
     let mut config = one_shard();
     config.tenant_defaults.writes_in_flight = 1;
+    config.limits.deadline_max = Duration::from_millis(100);
     let mut fake = Fake::new(config);
     let held = fake.services.admission.tenant(&tenant()).try_acquire(1).unwrap();
     let mut client = WriteServiceClient::<Channel>::new(fake.listen().await);
-    let mut waiting = Request::new(request());
-    waiting.set_timeout(std::time::Duration::from_millis(100));
-    let status = within(client.append(waiting)).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let status = within(client.append(request())).await.unwrap_err();
+    refused(&status, Code::DeadlineExceeded, ErrorReason::Deadline);
     assert!(fake.mailboxes[0].try_recv().is_err());
     let rejecting = AppendRequest { admission: 2, ..request() };
     let status = within(client.append(rejecting)).await.unwrap_err();

@@ -49,6 +49,8 @@ struct Owner {
     synced: u64,
     /// What its catalog holds.
     mark: Mark,
+    /// A mark that it took and has not put into its catalog yet.
+    taken: Option<Mark>,
     /// How many frames there were in all: makes each payload another one.
     count: u64,
 }
@@ -88,6 +90,16 @@ impl Owner {
         writer.release(&self.mark)
     }
 
+    /// A checkpoint that took its mark a while ago.
+    fn late_checkpoint(&mut self, writer: &mut Writer) -> Result<(), WalError> {
+        if let Some(taken) = self.taken.take().filter(|taken| taken.sequence > self.mark.sequence) {
+            self.mark = taken;
+            writer.release(&taken)?;
+        }
+        self.taken = writer.mark();
+        Ok(())
+    }
+
     fn note(&mut self, writer: &Writer) {
         self.in_kernel = writer.last_sequence();
         self.synced = writer.synced_sequence();
@@ -120,6 +132,7 @@ impl Owner {
 
     /// Reads, checks and starts the next epoch of a machine that was not asked to fail.
     fn restart(&mut self, memory: &MemoryFs, floor: u64) -> Writer {
+        self.taken = None;
         let fs = fs(memory);
         let survey = self.survey(fs.as_ref(), floor);
         self.begin(&survey, &fs).unwrap()

@@ -171,7 +171,7 @@ async fn deadline_of_the_call_ends_the_session() {
     let mut service = v1::write_service_client::WriteServiceClient::new(fake.listen().await);
     let (requests, frames) = tokio::sync::mpsc::channel(1);
     let mut call = tonic::Request::new(tokio_stream::wrappers::ReceiverStream::new(frames));
-    call.set_timeout(Duration::from_millis(300));
+    call.set_timeout(Duration::from_secs(1));
     let mut answers = within(service.write(call)).await.unwrap().into_inner();
     requests.send(v1::WriteRequest { frame: Some(Ask::Open(open(1, "a"))) }).await.unwrap();
     fake.accept_open(0).await;

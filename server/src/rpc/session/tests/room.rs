@@ -102,3 +102,19 @@ async fn sessions_beyond_the_limit_are_refused_with_its_name() {
     within(fake.services.tasks.wait()).await;
     Client::open(&mut service).await;
 }
+
+#[tokio::test]
+async fn reading_stops_for_a_client_that_asks_and_takes_no_answers() {
+    let mut fake = Fake::new(with_limits(|limits| limits.session_appends_in_flight = 10));
+    let pings = (0..30).map(|token| Ask::Ping(v1::Ping { token }));
+    let asks = pings.chain([Ask::Open(open(1, "a"))]);
+    let bytes = asks.flat_map(|frame| framed(&v1::WriteRequest { frame: Some(frame) })).collect();
+    let mut answers = fake.raw_session(bytes).await;
+    // Nobody says that the session reads no more; it has had time for it.
+    tokio::time::timeout(Duration::from_millis(50), fake.mailboxes[0].recv()).await.unwrap_err();
+    for token in 0..30 {
+        let answer = within(answers.message()).await.unwrap().unwrap();
+        assert_eq!(answer.frame, Some(Say::Pong(v1::Pong { token })));
+    }
+    fake.accept_open(0).await;
+}

@@ -4,7 +4,7 @@ use super::{Owner, SEGMENT, SHARD, fs, is_damaged, live, long_log, machine};
 use crate::{
     WalError,
     frame::Kind,
-    fs::{FileSystem, memory::Loss, read_all, real::RealFs},
+    fs::{Attributes, FileSystem, memory::Loss, read_all, real::RealFs},
     recovery::{Begin, Mark, Survey},
     segment::{HEADER_BYTES, SegmentId, epoch_dir, list, wal_dir},
 };
@@ -150,6 +150,42 @@ fn segments_below_the_mark_are_used_again_and_what_lay_in_them_never_counts() {
     assert!(survey.is_empty() && survey.torn().is_none(), "stale frames are no torn tail");
     let writer = owner.begin(&survey, &fs(&memory)).unwrap();
     assert_eq!(writer.live_bytes(), 2 * SEGMENT);
+}
+
+#[test]
+fn checkpoint_in_a_new_epoch_releases_all_segments_of_the_older_ones() {
+    let (memory, mut owner) = (machine(), Owner::default());
+    let mut writer = owner.restart(&memory, 0);
+    for _ in 0..20 {
+        owner.append(&mut writer, 200).unwrap();
+    }
+    drop(writer);
+    let mut writer = owner.restart(&memory, owner.in_kernel);
+    assert!(writer.live_bytes() > 5 * SEGMENT);
+    owner.checkpoint(&mut writer).unwrap();
+    assert_eq!(writer.live_bytes(), SEGMENT);
+}
+
+#[test]
+fn catalog_that_the_newest_epoch_does_not_know_is_damage() {
+    let (memory, mut owner) = (machine(), Owner::default());
+    let mut writer = owner.restart(&memory, 0);
+    owner.checkpoint(&mut writer).unwrap();
+    let old = owner.mark;
+    drop(writer);
+    let mut writer = owner.restart(&memory, owner.synced);
+    owner.checkpoint(&mut writer).unwrap();
+    drop(writer);
+    owner.restart(&memory, owner.synced);
+    memory.metadata(&SegmentId { epoch: old.epoch, number: old.segment }.path(SHARD)).unwrap_err();
+    // The copy brings segment and catalog back: a log that no start has ever seen in this order.
+    let (before, mut owner) = (machine(), Owner::default());
+    let mut writer = owner.restart(&before, 0);
+    owner.checkpoint(&mut writer).unwrap();
+    let path = SegmentId { epoch: 1, number: 0 }.path(SHARD);
+    memory.create_dir(&epoch_dir(SHARD, 1), Attributes::PRIVATE_DIR).unwrap();
+    memory.foreign_put(&path, &read_all(&before, &path).unwrap()).unwrap();
+    assert!(is_damaged(&memory, old));
 }
 
 #[test]

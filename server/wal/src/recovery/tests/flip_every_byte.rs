@@ -1,7 +1,7 @@
 //! Every bit of every live segment flipped.
 
 use super::{Owner, SHARD, live, long_log};
-use crate::{WalError, fs::FileSystem, recovery::Survey, segment::HEADER_BYTES};
+use crate::{WalError, frame::Kind, fs::FileSystem, recovery::Survey, segment::HEADER_BYTES};
 
 /// What a flipped bit led to.
 #[derive(PartialEq, Eq)]
@@ -58,5 +58,23 @@ fn without_a_seal_no_proven_frame_is_lost_unnoticed() {
             fate(&memory, &owner, proven);
             memory.flip_bit(&path, byte, bit).unwrap();
         }
+    }
+}
+
+#[test]
+fn damage_names_the_segment_the_place_and_the_frame() {
+    let (memory, owner) = long_log(true);
+    let survey = owner.survey(&memory, owner.synced);
+    let inner = survey.durable.windows(2).filter(|pair| pair[0].segment == pair[1].segment).map(|pair| pair[1]);
+    for found in inner.filter(|found| found.header.kind == Kind::Decisions) {
+        let path = found.segment.path(SHARD);
+        memory.flip_bit(&path, found.offset + 45, 3).unwrap();
+        match Survey::read(&memory, SHARD, owner.mark, None) {
+            Err(WalError::Damaged { path: named, offset, sequence, .. }) => {
+                assert_eq!((named, offset, sequence), (path.clone(), found.offset, found.header.sequence));
+            }
+            other => panic!("{other:?}"),
+        }
+        memory.flip_bit(&path, found.offset + 45, 3).unwrap();
     }
 }

@@ -21,6 +21,7 @@ enum Step {
     Sync,
     Seal,
     Checkpoint,
+    LateCheckpoint,
     Prepare,
     NoRoom(usize),
     Kill,
@@ -39,7 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (8..400_usize).prop_map(Step::Append),
         5 => Just(Step::Sync),
         2 => Just(Step::Seal),
-        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Checkpoint),
+        3 => Just(Step::LateCheckpoint),
         1 => Just(Step::Prepare),
         1 => (0..200_usize).prop_map(Step::NoRoom),
         1 => Just(Step::Kill),
@@ -75,6 +77,7 @@ impl Run {
             Step::Sync => self.owner.sync(&mut self.writer).unwrap(),
             Step::Seal => self.owner.seal(&mut self.writer).unwrap(),
             Step::Checkpoint => self.owner.checkpoint(&mut self.writer).unwrap(),
+            Step::LateCheckpoint => self.owner.late_checkpoint(&mut self.writer).unwrap(),
             Step::Prepare => self.writer.maker().prepare().unwrap(),
             Step::NoRoom(written) => self.no_room(*written),
             Step::Kill => self.restart(self.memory.power_loss(Loss::All, 0), self.owner.in_kernel),
@@ -139,6 +142,7 @@ impl Run {
 fn start(memory: MemoryFs, owner: &mut Owner, floor: u64) -> (MemoryFs, FaultyFs, Writer) {
     let faulty = FaultyFs::over_memory(&memory);
     let fs: Arc<dyn FileSystem> = Arc::new(faulty.clone());
+    owner.taken = None;
     let survey = owner.survey(fs.as_ref(), floor);
     let writer = owner.begin(&survey, &fs).unwrap();
     (memory, faulty, writer)

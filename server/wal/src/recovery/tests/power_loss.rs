@@ -3,9 +3,14 @@
 use super::{Owner, SHARD, fs, machine};
 use crate::{
     WalError,
-    fs::memory::{Loss, MemoryFs},
+    fs::{
+        FileSystem,
+        faulty::{FaultKind, FaultyFs, Op, When},
+        memory::{Loss, MemoryFs},
+    },
     recovery::Survey,
 };
+use std::sync::Arc;
 
 /// Everything that a log does, over two epochs, with segments that roll and are used again.
 fn script(memory: &MemoryFs, owner: &mut Owner) -> Result<(), WalError> {
@@ -113,5 +118,27 @@ fn a_dozen_power_losses_in_a_row_inside_the_recovery_lose_nothing() {
             memory = memory.power_loss(Loss::EVERY[usize::try_from(seed + attempt).unwrap() % 4], seed + attempt);
         }
         owner.clone().restart(&memory, owner.synced);
+    }
+}
+
+#[test]
+fn attempt_that_failed_can_be_made_again_from_the_same_survey_under_another_number() {
+    let (memory, owner) = stopped(40);
+    let found = memory.power_loss(Loss::All, 0);
+    let least = owner.in_kernel;
+    for at in 1..9 {
+        let (found, mut owner) = (found.power_loss(Loss::All, 0), owner.clone());
+        let survey = owner.survey(&found, least);
+        let faulty = FaultyFs::over_memory(&found);
+        let fs: Arc<dyn FileSystem> = Arc::new(faulty.clone());
+        let op = [Op::Write, Op::SyncData][usize::try_from(at % 2).unwrap()];
+        faulty.fail(op, "wal", When::Nth(1 + at / 2), FaultKind::Errno(5));
+        let first = owner.begin(&survey, &fs).map(|writer| writer.epoch());
+        faulty.clear();
+        if first.is_err() {
+            let writer = owner.begin(&survey, &fs).unwrap();
+            assert_eq!(writer.epoch(), survey.highest_epoch + 2);
+        }
+        owner.survey(&found.power_loss(Loss::Nothing, 0), owner.synced);
     }
 }
