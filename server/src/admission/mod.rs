@@ -141,27 +141,26 @@ impl Tenant {
     /// # Errors
     /// The first limit that has no room; nothing is taken then.
     pub fn try_acquire(self: &Arc<Self>, len: u64) -> Result<Permit, Limit> {
-        let bytes = len.max(MIN_CHARGE_BYTES);
+        let bytes = charge(len);
         let writes = take(&self.writes, 1).ok_or(Limit::WritesInFlight)?;
         let held = take(&self.bytes, bytes).ok_or(Limit::BytesInFlight)?;
         let memory = take(&self.memory.bytes, bytes).ok_or(Limit::NodeMemory)?;
         writes.forget();
         held.forget();
         memory.forget();
-        Ok(Permit { tenant: Arc::clone(self), writes: 1, bytes })
+        Ok(Permit { tenant: Arc::clone(self), writes: 1, bytes: u64::from(bytes) })
     }
 
     /// Waits for the permits of one append of `len` bytes. First come, first served.
     pub async fn acquire(self: &Arc<Self>, len: u64) -> Permit {
-        let bytes = len.max(MIN_CHARGE_BYTES);
-        let many = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let bytes = charge(len);
         let waiting = Waiting::begin(&self.waiting, &self.memory.hurry);
         let writes = self.writes.acquire().await;
-        let held = self.bytes.acquire_many(many).await;
+        let held = self.bytes.acquire_many(bytes).await;
         drop(waiting);
         // What other tenants let gather holds the memory of the node too.
         let waiting = Waiting::begin(&self.memory.waiting, &self.memory.hurry);
-        let memory = self.memory.bytes.acquire_many(many).await;
+        let memory = self.memory.bytes.acquire_many(bytes).await;
         drop(waiting);
         // The semaphores are never closed, so acquiring cannot fail.
         if let (Ok(writes), Ok(held), Ok(memory)) = (writes, held, memory) {
@@ -169,7 +168,7 @@ impl Tenant {
             held.forget();
             memory.forget();
         }
-        Permit { tenant: Arc::clone(self), writes: 1, bytes }
+        Permit { tenant: Arc::clone(self), writes: 1, bytes: u64::from(bytes) }
     }
 
     /// Whether a session waits for permits that writes of this tenant hold, so that they must not gather any longer.
@@ -250,8 +249,13 @@ fn permits(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)
 }
 
-fn take(semaphore: &Semaphore, n: u64) -> Option<tokio::sync::SemaphorePermit<'_>> {
-    match semaphore.try_acquire_many(u32::try_from(n).unwrap_or(u32::MAX)) {
+/// What an append of `len` bytes is charged: as many permits are taken as are given back.
+fn charge(len: u64) -> u32 {
+    u32::try_from(len.max(MIN_CHARGE_BYTES)).unwrap_or(u32::MAX)
+}
+
+fn take(semaphore: &Semaphore, n: u32) -> Option<tokio::sync::SemaphorePermit<'_>> {
+    match semaphore.try_acquire_many(n) {
         Ok(permit) => Some(permit),
         Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
     }

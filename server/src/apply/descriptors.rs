@@ -44,12 +44,16 @@ impl Descriptors {
         Some(Arc::clone(&entry.file))
     }
 
-    /// Keeps a descriptor; gives up the one that was used least recently if there are too many.
+    /// Keeps a descriptor, unless the file is open already; gives up the one that was used least recently if there are
+    /// too many.
     ///
     /// # Errors
     /// Those of the sync that giving up an unsynced file needs where the volume cannot be synced.
     pub fn insert(&mut self, id: FileId, file: Arc<dyn File>) -> io::Result<()> {
-        self.remove(id);
+        if self.get(id).is_some() {
+            // The other one may have bytes that are not synced.
+            return Ok(());
+        }
         self.clock += 1;
         self.entries.insert(id, Entry { file, used: self.clock, unsynced: false });
         self.by_use.insert(self.clock, id);
@@ -93,3 +97,6 @@ impl Descriptors {
         self.entries.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

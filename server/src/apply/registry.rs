@@ -47,8 +47,9 @@ impl Registry {
     pub fn remove_unused(&self, view: &Arc<FileView>) -> bool {
         // Whoever gets a view here holds it before the lock is free again, so the count cannot be too low.
         let mut files = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let unused = Arc::strong_count(view) <= 2;
-        if unused {
+        let registered = files.get(&view.key).is_some_and(|known| Arc::ptr_eq(known, view));
+        let unused = Arc::strong_count(view) <= 1 + usize::from(registered);
+        if unused && registered {
             files.remove(&view.key);
         }
         unused
@@ -66,3 +67,6 @@ impl Registry {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn read_exact(fs: &dyn FileSystem, path: &str, offset: u64, len: usize) -> io::R
 
 /// A view that may be shared.
 pub type SharedView = Arc<FileView>;
+
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,7 @@ impl Answers {
                 Draft::Ack { session, channel, mut ack } => {
                     ack.level = level;
                     if level == Durability::Synced {
-                        ack.synced_seq = ack.through_seq;
+                        ack.synced_seq = ack.synced_seq.max(ack.through_seq);
                     }
                     session.outbox.push(Event::Ack { channel, ack });
                 }
@@ -133,3 +133,6 @@ pub fn closed(what: &str) -> Refused {
     let text = format!("{what}: the shard is closed after a failure and recovers by itself; try again");
     Refused::new(ErrorReason::ShardClosed, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,19 @@ impl Reader {
         self.at == self.bytes.len()
     }
 
+    /// What was read last makes no sense.
+    #[must_use]
+    pub fn undecodable(&self) -> Undecodable {
+        Undecodable(self.at)
+    }
+
+    /// A reader of the next `len` bytes, which are skipped here. It counts from the same beginning.
+    pub fn split(&mut self, len: u64) -> Result<Self, Undecodable> {
+        let at = self.at;
+        self.bytes(len)?;
+        Ok(Self { bytes: self.bytes.slice(..self.at), at })
+    }
+
     /// One byte.
     pub fn byte(&mut self) -> Result<u8, Undecodable> {
         let byte = *self.bytes.get(self.at).ok_or(Undecodable(self.at))?;
@@ -63,19 +76,24 @@ impl Reader {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
+            // The tenth byte has one bit left to give.
+            if shift == 63 && byte > 1 {
+                break;
+            }
             number |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Ok(number);
             }
         }
-        Err(Undecodable(self.at))
+        Err(self.undecodable())
     }
 
     /// A number that may be absent.
     pub fn option(&mut self) -> Result<Option<u64>, Undecodable> {
         match self.number()? {
             0 => Ok(None),
-            _ => self.number().map(Some),
+            1 => self.number().map(Some),
+            _ => Err(self.undecodable()),
         }
     }
 
@@ -101,3 +119,6 @@ impl Reader {
         String::from_utf8(self.bytes(len)?.to_vec()).map_err(|_| Undecodable(at))
     }
 }
+
+#[cfg(test)]
+mod tests;

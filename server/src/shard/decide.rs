@@ -54,7 +54,7 @@ pub enum Decision {
 /// The seq that the channel takes next.
 #[must_use]
 pub fn next_seq(channel: &Channel, producer: Option<&Producer>) -> u64 {
-    producer.map_or(channel.taken, |producer| producer.last_seq) + 1
+    producer.map_or(channel.taken, |producer| producer.last_seq).saturating_add(1)
 }
 
 /// Decides on an append. `producer` is the state of the channel's producer in the file.

@@ -73,3 +73,6 @@ pub fn generation(shard: u32, epoch: u64, counter: u64) -> u64 {
 
 /// Who writes, over reconnects.
 pub type ProducerId = Arc<str>;
+
+#[cfg(test)]
+mod tests;

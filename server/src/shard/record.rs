@@ -185,7 +185,7 @@ pub fn decode<E: From<Undecodable>>(
 ) -> Result<(), E> {
     let mut reader = Reader::new(payload.clone());
     let records = u64::from(u32::from_le_bytes(reader.array()?));
-    let mut records = Reader::new(reader.bytes(records)?);
+    let mut records = reader.split(records)?;
     let mut file = None;
     let mut producer: Option<ProducerId> = None;
     while !records.is_at_end() {
@@ -202,12 +202,12 @@ pub fn decode<E: From<Undecodable>>(
                 visit(Record::Name { key, id, generation })?;
             }
             _ => {
-                let id = file.ok_or(Undecodable(0))?;
+                let id = file.ok_or(records.undecodable())?;
                 visit(decode_one(kind, id, producer.as_ref(), &mut records, &mut reader)?)?;
             }
         }
     }
-    Ok(())
+    if reader.is_at_end() { Ok(()) } else { Err(reader.undecodable().into()) }
 }
 
 fn decode_one(
@@ -229,13 +229,13 @@ fn decode_one(
             let producer = producer.map(|producer| (producer.clone(), seq));
             Ok(Record::Append { id, offset, producer, crc32c, data: data.bytes(len)? })
         }
-        _ => Err(Undecodable(0)),
+        _ => Err(records.undecodable()),
     }
 }
 
 fn key(reader: &mut Reader) -> Result<FileKey, Undecodable> {
-    let tenant = TenantName::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
-    let path = FilePath::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
+    let tenant = TenantName::parse(&reader.text()?).map_err(|_| reader.undecodable())?;
+    let path = FilePath::parse(&reader.text()?).map_err(|_| reader.undecodable())?;
     Ok(FileKey { tenant, path })
 }
 

@@ -44,7 +44,7 @@ impl Producer {
     #[must_use]
     pub fn remembered(&self, seq: u64) -> Option<&Remembered> {
         let back = usize::try_from(self.last_seq.checked_sub(seq)?).ok()?;
-        self.remembered.len().checked_sub(back + 1).and_then(|at| self.remembered.get(at))
+        self.remembered.iter().rev().nth(back)
     }
 }
 
@@ -173,3 +173,6 @@ impl Files {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

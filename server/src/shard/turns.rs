@@ -115,14 +115,19 @@ impl Turns {
                 continue;
             };
             if queue.deficit < cost {
-                queue.deficit += QUANTUM_BYTES * u64::from(queue.tenant.weight);
+                // Its turn is over; this is for the next one.
+                queue.deficit += quantum(&queue.tenant);
                 if self.queues.len() > 1 {
                     self.queues.rotate_left(1);
                 }
                 continue;
             }
             queue.deficit -= cost;
-            return queue.pop();
+            let item = queue.pop();
+            if queue.front_cost().is_none() {
+                self.queues.pop_front();
+            }
+            return item;
         }
     }
 
@@ -138,7 +143,8 @@ impl Turns {
 
 impl Queue {
     fn new(tenant: Arc<Tenant>) -> Self {
-        Self { tenant, items: VecDeque::new(), deficit: 0, records: 0, bytes: 0, since: None, urgent: false }
+        let deficit = quantum(&tenant);
+        Self { tenant, items: VecDeque::new(), deficit, records: 0, bytes: 0, since: None, urgent: false }
     }
 
     fn due(&self, now: Instant) -> Instant {
@@ -178,6 +184,10 @@ impl Queue {
         }
         Some(Item::Write(Arc::clone(session), write))
     }
+}
+
+fn quantum(tenant: &Tenant) -> u64 {
+    QUANTUM_BYTES * u64::from(tenant.weight)
 }
 
 fn cost(write: &Write) -> u64 {

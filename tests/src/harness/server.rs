@@ -269,7 +269,7 @@ impl Server {
         }
     }
 
-    /// With this token from the next request of [`Server::client`] on.
+    /// The token that [`Server::client`] shows: the first one of the setup.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.setup.tokens.first().map(|(_, token)| token.as_str())
