@@ -30,7 +30,7 @@ impl Registry {
             view.key.tenant < *tenant || path < prefix || after.is_some_and(|after| path <= after)
         };
         let is_below = |view: &&Arc<FileView>| view.key.tenant == *tenant && view.key.path.as_str().starts_with(prefix);
-        let from = FilePath::parse(after.filter(|after| *after >= prefix).unwrap_or(prefix)).ok();
+        let from = FilePath::parse(after.filter(|after| *after >= prefix).unwrap_or(prefix.trim_end_matches('/'))).ok();
         let from = from.map(|path| FileKey { tenant: tenant.clone(), path });
         let from = from.as_ref().map_or(Bound::Unbounded, Bound::Included);
         let files = files.range::<FileKey, _>((from, Bound::Unbounded)).map(|(_, view)| view);

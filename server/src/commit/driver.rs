@@ -140,6 +140,11 @@ impl Shard {
             backoff = (backoff * 2).min(MAX_BACKOFF);
         }
         self.tell.send_replace(Health::Stopped);
+        let refused = closed("the server is stopping");
+        self.mailbox.close();
+        while let Ok(command) = self.mailbox.try_recv() {
+            refuse(command, &refused);
+        }
     }
 
     /// Serves until it is stopped or fails; then `retained` is what the next attempt needs of memory.

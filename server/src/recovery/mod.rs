@@ -138,7 +138,9 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
         decode(&frame.payload, sequence, |record| fold.take(record, sequence))
     })?;
     let Fold { files, touched, fresh, plain_ends, .. } = fold;
-    let log = survey.begin(ground.fs, ground.config.wal.segment_bytes)?;
+    let mut log = survey.begin(ground.fs, ground.config.wal.segment_bytes)?;
+    // A frame behind the begin frame proves it: rot in it alone would else make the epoch look as if it never was.
+    log.seal()?;
     let mut plain = plain_files(ground);
     let mut bringer = Bringer::new(ground, &files, &mut plain, fresh, plain_ends);
     survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
