@@ -105,7 +105,8 @@ impl Answers {
         }
     }
 
-    /// The commit failed: appends get `refused`, opens and questions that nothing was applied.
+    /// The commit failed: appends that were taken get `refused`. Everything else may rest on what is not durable now, so
+    /// it gets, instead of its answer, that nothing was applied.
     pub fn fail(&mut self, refused: &Refused) {
         for draft in self.0.drain(..) {
             match draft {
@@ -116,15 +117,23 @@ impl Answers {
                         session.outbox.push(Event::Nack { channel, seq, refused, answers_append: true });
                     }
                 }
-                Draft::Event(session, Event::Opened { channel, .. }) => {
-                    let refused = Box::new(closed("the open was not carried out"));
-                    session.outbox.push(Event::Nack { channel, seq: 0, refused, answers_append: false });
-                }
-                Draft::Event(session, event) => session.outbox.push(event),
+                Draft::Event(session, event) => session.outbox.push(unrevealing(event)),
                 Draft::State(reply, _) => _ = reply.send(Err(closed("the question was not answered"))),
             }
         }
     }
+}
+
+/// What is told instead of an event that may reveal what did not become durable.
+fn unrevealing(event: Event) -> Event {
+    let (channel, seq, answers_append, what) = match event {
+        Event::Opened { channel, .. } => (channel, 0, false, "the open was not carried out"),
+        Event::Finished { channel, .. } => (channel, 0, false, "the channel is lost"),
+        Event::Nack { channel, seq, answers_append: true, .. } => (channel, seq, true, "the append was not taken"),
+        Event::Nack { channel, seq, answers_append: false, .. } => (channel, seq, false, "the channel is lost"),
+        event => return event,
+    };
+    Event::Nack { channel, seq, refused: Box::new(closed(what)), answers_append }
 }
 
 /// The refusal of a shard that is closed for now.

@@ -24,7 +24,7 @@ use crate::{
     shard::{
         Batch, SessionLink, Write, WriteBody,
         decide::{Channel, Decision, Wish, decide, next_seq},
-        ids::FileId,
+        ids::{FastMap, FileId},
         outbox::Event,
         record::{Encoder, Record},
         state::Files,
@@ -44,7 +44,6 @@ use inkpot_wal::{
     writer::Writer,
 };
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -96,9 +95,9 @@ pub struct ShardWriter {
     files: Files,
     plain: PlainFiles,
     turns: Turns,
-    channels: HashMap<(u64, u32), Channel>,
+    channels: FastMap<(u64, u32), Channel>,
     /// Who holds a producer, by the number of its open.
-    holders: HashMap<u64, (Arc<SessionLink>, u32)>,
+    holders: FastMap<u64, (Arc<SessionLink>, u32)>,
     opens: u64,
     ids: u64,
     encoder: Encoder,
@@ -142,8 +141,8 @@ impl ShardWriter {
             files,
             plain,
             turns: Turns::default(),
-            channels: HashMap::new(),
-            holders: HashMap::new(),
+            channels: FastMap::default(),
+            holders: FastMap::default(),
             opens: 0,
             ids: 0,
             encoder: Encoder::default(),

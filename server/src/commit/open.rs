@@ -10,7 +10,7 @@ use crate::{
     shard::{
         FileSummary, Open, ProducerState, SessionLink, WriteState,
         decide::Channel,
-        ids::{FileId, FileKey, ProducerId, generation},
+        ids::{FastMap, FileId, FileKey, ProducerId, generation},
         outbox::{Event, OpenState},
         record::Record,
         state::{File, Producer},
@@ -310,7 +310,8 @@ impl ShardWriter {
             created: false,
             end: 0,
             sequence: 0,
-            producers: std::collections::HashMap::new(),
+            producers: FastMap::default(),
+            changed: false,
             channels: 0,
         });
         Ok(Ok(id))
@@ -374,6 +375,7 @@ pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>) -> File 
         end: row.end,
         sequence: row.sequence,
         producers: producers.into_iter().collect(),
+        changed: false,
         channels: 0,
     }
 }

@@ -16,7 +16,11 @@ use super::{
 };
 use crate::{
     admission::Limit,
-    shard::{Batch, Command, SessionLink, Write, ids::FileKey, outbox::Event},
+    shard::{
+        Batch, Command, SessionLink, Write,
+        ids::{FastMap, FileKey},
+        outbox::Event,
+    },
 };
 use ending::End;
 pub(super) use frames::{never_fits, no_room};
@@ -27,7 +31,6 @@ use inkpot_proto::{
     v1::{ErrorReason, WriteRequest},
 };
 use std::{
-    collections::HashMap,
     pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -65,7 +68,7 @@ pub struct Session {
     services: Arc<Services>,
     link: Arc<SessionLink>,
     board: Arc<Board>,
-    channels: HashMap<u32, Channel>,
+    channels: FastMap<u32, Channel>,
     /// Appends by shard that were taken and not handed on yet.
     groups: Vec<Vec<Write>>,
     /// Shards that know of the session.
@@ -90,7 +93,7 @@ impl Session {
             services,
             link,
             board,
-            channels: HashMap::new(),
+            channels: FastMap::default(),
             groups: (0..shards).map(|_| Vec::new()).collect(),
             used: vec![false; shards],
             in_hand: Vec::new(),

@@ -8,6 +8,8 @@ pub mod ids;
 pub mod outbox;
 pub mod record;
 pub mod state;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod turns;
 
 use crate::{

@@ -2,12 +2,12 @@
 //! replay, so that both come to the same state. No I/O, no clock.
 
 use super::{
-    ids::{FileId, FileKey, ProducerId},
+    ids::{FastMap, FileId, FileKey, ProducerId},
     record::Record,
 };
 use crate::apply::view::FileView;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -62,7 +62,9 @@ pub struct File {
     /// Last frame that changed it.
     pub sequence: u64,
     /// Its producers.
-    pub producers: HashMap<ProducerId, Producer>,
+    pub producers: FastMap<ProducerId, Producer>,
+    /// Whether it changed since the last snapshot for a checkpoint. Not kept on disk.
+    pub changed: bool,
     /// Channels that have it open. Not kept on disk.
     pub channels: u32,
 }
@@ -70,10 +72,10 @@ pub struct File {
 /// The files of a shard that are in memory.
 #[derive(Debug)]
 pub struct Files {
-    by_id: HashMap<FileId, File>,
+    by_id: FastMap<FileId, File>,
     by_key: HashMap<FileKey, FileId>,
     /// Files that changed since the last snapshot for a checkpoint.
-    changed: HashSet<FileId>,
+    changed: Vec<FileId>,
     remember: usize,
 }
 
@@ -82,7 +84,7 @@ impl Files {
     #[must_use]
     pub fn new(remember: u32) -> Self {
         let remember = (remember as usize).max(1);
-        Self { by_id: HashMap::new(), by_key: HashMap::new(), changed: HashSet::new(), remember }
+        Self { by_id: FastMap::default(), by_key: HashMap::new(), changed: Vec::new(), remember }
     }
 
     /// Adds a file that was loaded, or that an open made up.
@@ -121,14 +123,20 @@ impl Files {
     }
 
     /// Takes the ids of the files that changed since the last call.
-    pub fn take_changed(&mut self) -> HashSet<FileId> {
-        std::mem::take(&mut self.changed)
+    pub fn take_changed(&mut self) -> Vec<FileId> {
+        let changed = std::mem::take(&mut self.changed);
+        for id in &changed {
+            if let Some(file) = self.by_id.get_mut(id) {
+                file.changed = false;
+            }
+        }
+        changed
     }
 
     /// Whether a file changed since the last snapshot.
     #[must_use]
     pub fn is_changed(&self, id: FileId) -> bool {
-        self.changed.contains(&id)
+        self.by_id.get(&id).is_some_and(|file| file.changed)
     }
 
     /// Whether nothing changed since the last snapshot.
@@ -138,12 +146,14 @@ impl Files {
     }
 
     /// Carries out what was decided. `sequence` is the frame that says so, `now` the running time in seconds. The file
-    /// must be in memory; a record that it already reflects changes nothing.
+    /// must be in memory; a frame from before the last one that changed it changes nothing.
     pub fn apply(&mut self, record: &Record, sequence: u64, now: u64) {
         let remember = self.remember;
         let Some(file) = self.by_id.get_mut(&record.id()).filter(|file| file.sequence <= sequence) else { return };
         file.sequence = sequence;
-        self.changed.insert(record.id());
+        if !std::mem::replace(&mut file.changed, true) {
+            self.changed.push(record.id());
+        }
         match record {
             Record::Name { .. } => file.named = true,
             Record::Create { .. } => file.created = true,

@@ -144,6 +144,7 @@ impl Machine {
 
     /// What the shard does at a start and after a failure.
     pub fn recover(&mut self) -> Result<(), Stop> {
+        self.drain();
         self.channels.clear();
         let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry };
         let (recovered, unapplied) = recover(&ground, self.retained.clone())?;
@@ -229,7 +230,9 @@ impl Machine {
     /// Sends an append again.
     pub fn resend(&mut self, channel: u32, seq: u64) {
         let (stream, epoch) = (self.channels[&channel].stream, self.epoch(channel));
-        let data = self.model.life(stream, epoch)[usize::try_from(seq).unwrap() - 1].data.clone();
+        let sent = &mut self.model.life(stream, epoch)[usize::try_from(seq).unwrap() - 1];
+        sent.refused = false;
+        let data = sent.data.clone();
         self.push(channel, seq, data, Durability::Synced);
     }
 
@@ -305,7 +308,13 @@ impl Machine {
                     let (stream, epoch) = (self.channels[&channel].stream, self.epoch(channel));
                     self.model.acked(stream, epoch, &ack);
                 }
-                Event::Nack { channel, seq, refused, .. } => self.nacks.push((channel, seq, *refused)),
+                Event::Nack { channel, seq, refused, .. } => {
+                    if seq > 0 {
+                        let (stream, epoch) = (self.channels[&channel].stream, self.epoch(channel));
+                        self.model.refused(stream, epoch, seq, &refused);
+                    }
+                    self.nacks.push((channel, seq, *refused));
+                }
                 other => panic!("nobody asked for {other:?}"),
             }
         }

@@ -2,7 +2,10 @@
 
 use crate::shard::outbox::{Ack, OpenState};
 use bytes::Bytes;
-use inkpot_proto::v1::Durability;
+use inkpot_proto::{
+    error::Refused,
+    v1::{Durability, Outcome},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A producer in a file.
@@ -22,6 +25,8 @@ pub struct Sent {
     pub level: Option<Durability>,
     /// It was found after a restart, so that sending it again makes a duplicate.
     pub found: bool,
+    /// The last answer was that it is not applied, and it was not sent again.
+    pub refused: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,7 +53,7 @@ impl Model {
         let filler = "abcdefghijklmnopqrstuvwxyz".repeat(8);
         let length = usize::try_from(seq * 53 % 190).unwrap();
         let data: Bytes = format!("{}/{epoch}/{seq}:{}\n", stream.producer, &filler[..length]).into();
-        life.push(Sent { data: data.clone(), offset: None, level: None, found: false });
+        life.push(Sent { data: data.clone(), offset: None, level: None, found: false, refused: false });
         (seq, data)
     }
 
@@ -96,6 +101,7 @@ impl Model {
                 assert_eq!(before, now, "moved: {what}");
             }
             sent.offset = at.or(sent.offset);
+            sent.refused = false;
             sent.level = sent.level.max(Some(ack.level));
             at = at.map(|at| at + sent.data.len() as u64);
         }
@@ -104,6 +110,13 @@ impl Model {
         for sent in &mut life[..synced] {
             sent.level = sent.level.max(Some(Durability::Synced));
         }
+    }
+
+    /// An append was refused.
+    pub fn refused(&mut self, stream: Stream, epoch: u64, seq: u64, refused: &Refused) {
+        let sent = &mut self.life(stream, epoch)[usize::try_from(seq).unwrap() - 1];
+        assert!(sent.level.is_none(), "{stream:?} epoch {epoch} seq {seq} was acknowledged: {refused}");
+        sent.refused = refused.outcome == Outcome::NotApplied && !sent.found;
     }
 
     /// Checks the bytes of a file: whole appends, each sent to this file, each producer's in order and none twice; every
@@ -125,6 +138,7 @@ impl Model {
             if let Some(acked) = sent.offset.filter(|_| sent.level >= Some(kept)) {
                 assert_eq!(acked, at, "{file}: {text:?} was acknowledged elsewhere");
             }
+            assert!(!sent.refused, "{file} at {at}: was answered with NOT_APPLIED: {text:?}");
             (sent.offset, sent.found) = (Some(at), true);
             at += line.len() as u64;
         }
