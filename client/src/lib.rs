@@ -68,6 +68,11 @@ pub use inkpot_proto::v1::{
 };
 pub use tonic::Code;
 
+/// Keeps the code in the README true.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadmeSnippets;
+
 #[cfg(test)]
 mod fake;
 #[cfg(test)]

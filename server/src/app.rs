@@ -3,7 +3,7 @@
 use crate::{
     admission::Admission,
     catalog::Catalog,
-    commit::driver::{self, Health, Running, Spec},
+    commit::driver::{self, Running, Spec},
     config::Config,
     datadir::{self, DataDir, DataDirError, Opening, layout},
     lifecycle,
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Descriptors that are left for connections and everything else.
@@ -76,7 +76,7 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let watching: Vec<_> = running.iter().map(|shard| shard.health.clone()).collect();
     let watcher = tokio::spawn(lifecycle::report_health(health, watching, drain.clone()));
-    wait_until_recovered(&running).await;
+    // Shards that still recover take requests and answer them when they are open; the health service tells.
     say_hello(&config, address);
     let server = tokio::spawn(serve(listener, services, health_service, drain.clone().cancelled_owned()));
     let mut server = std::pin::pin!(server);
@@ -151,15 +151,6 @@ fn with_room_for_descriptors(mut config: Config, shards: u32) -> Config {
     config
 }
 
-/// Waits until every shard either serves or is known not to.
-async fn wait_until_recovered(running: &[Running]) {
-    for shard in running {
-        let mut health: watch::Receiver<Health> = shard.health.clone();
-        // An error means that the shard's thread is gone; its handle then refuses.
-        let _ = health.wait_for(|health| *health != Health::Opening).await;
-    }
-}
-
 /// Tells people on standard error and scripts on standard output that the server is there.
 fn say_hello(config: &Config, address: SocketAddr) {
     if config.development() {
@@ -176,13 +167,15 @@ fn say_hello(config: &Config, address: SocketAddr) {
 
 /// Lets every shard commit what it has, bring it to the plain files, checkpoint, and end.
 async fn stop_shards(running: Vec<Running>, close: Duration) {
-    for shard in &running {
-        // A shard that has ended needs no telling.
-        let _ = shard.handle.send(Command::Stop).await;
-    }
-    let threads = running.into_iter().map(|shard| shard.thread);
-    let joined = tokio::task::spawn_blocking(|| threads.for_each(|thread| _ = thread.join()));
-    if tokio::time::timeout(close + Duration::from_secs(1), joined).await.is_err() {
+    let stopped = async {
+        for shard in &running {
+            // A shard that has ended needs no telling.
+            let _ = shard.handle.send(Command::Stop).await;
+        }
+        let threads = running.into_iter().map(|shard| shard.thread);
+        tokio::task::spawn_blocking(|| threads.for_each(|thread| _ = thread.join())).await
+    };
+    if tokio::time::timeout(close + Duration::from_secs(1), stopped).await.is_err() {
         tracing::warn!("shards are still busy after shutdown.close; the next start replays the log");
     }
 }

@@ -80,7 +80,7 @@ enum Between {
     Terminate,
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn producer_resumes_where_it_was_after_reconnect_kill_and_stop() {
     for between in [Between::Nothing, Between::Kill, Between::Terminate] {
         println!("{between:?}");

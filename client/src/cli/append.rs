@@ -251,9 +251,9 @@ struct Summary {
     records_sent: u64,
     records: u64,
     bytes: u64,
-    /// Sent, and not in the file: the server refused one of them and with it those behind it.
-    records_refused: u64,
-    /// Sent, and neither acknowledged nor refused: in the file or not.
+    /// Read, and not in the file: refused, behind one that was refused, or never sent because no server was there.
+    records_not_written: u64,
+    /// Not acknowledged, and in the file or not.
     records_unknown: u64,
     first_offset: Option<u64>,
     end_offset: Option<u64>,
@@ -265,15 +265,15 @@ struct Summary {
 impl Summary {
     fn new(path: &str, progress: &Progress, session: &Session, ending: &Ending) -> Self {
         let open = progress.sent_records.saturating_sub(progress.acked_records);
-        let refused = matches!(ending, Ending::Stopped(error) if error.outcome() == Outcome::NotApplied);
+        let not_written = matches!(ending, Ending::Stopped(error) if error.outcome() == Outcome::NotApplied);
         Self {
             path: path.to_owned(),
             complete: matches!(ending, Ending::Complete) && open == 0,
             records_sent: progress.sent_records,
             records: progress.acked_records,
             bytes: progress.acked_bytes,
-            records_refused: if refused { open } else { 0 },
-            records_unknown: if refused { 0 } else { open },
+            records_not_written: if not_written { open } else { 0 },
+            records_unknown: if not_written { 0 } else { open },
             first_offset: progress.first_offset,
             end_offset: progress.end_offset,
             level: progress.level.map(output::level_name),
@@ -293,8 +293,8 @@ impl fmt::Display for Summary {
             write!(f, ", {level}")?;
         }
         write!(f, "; duplicates {}, reconnects {}", self.duplicates, self.reconnects)?;
-        if self.records_refused > 0 {
-            write!(f, "; {} records more were sent and are not in the file", self.records_refused)?;
+        if self.records_not_written > 0 {
+            write!(f, "; {} records more were read and are not in the file", self.records_not_written)?;
         }
         if self.records_unknown > 0 {
             write!(f, "; {} records more were sent, not known whether they are in the file", self.records_unknown)?;

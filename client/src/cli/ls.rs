@@ -28,7 +28,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let files = context.connect().await?.files();
     let mut listed = pin!(files.list(&args.prefix, PAGE_FILES));
     if args.long && context.format == Format::Text {
-        output::say(format_args!("{:>14} {:>14} {:>4}  {:<30}  PATH", "SIZE", "SYNCED", "GEN", "MODIFIED"));
+        output::say(format_args!("{:>14} {:>14} {:>18}  {:<30}  PATH", "SIZE", "SYNCED", "GENERATION", "MODIFIED"));
     }
     while let Some(file) = listed.next().await {
         let file = file.map_err(|error| Failure::reading(format_args!("list {:?}", args.prefix), &error))?;

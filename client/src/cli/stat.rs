@@ -70,7 +70,7 @@ impl Described {
     pub(crate) fn row(&self) -> String {
         let Self { path, size, synced_size, generation, .. } = self;
         let note = if self.foreign_change { "  (changed by another program)" } else { "" };
-        format!("{size:>14} {synced_size:>14} {generation:>4}  {:<30}  {path}{note}", self.modified())
+        format!("{size:>14} {synced_size:>14} {generation:>18}  {:<30}  {path}{note}", self.modified())
     }
 }
 

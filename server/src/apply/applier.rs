@@ -4,7 +4,7 @@
 use super::{
     backlog::Backlog,
     descriptors::Descriptors,
-    plain::{difference, open_ours},
+    plain::{difference, displaced, open_ours},
     view::{FileView, Parked, Piece, Seen},
 };
 use crate::{
@@ -166,7 +166,9 @@ impl Applier {
         if self.round(Which::Through(through), now)?.disk_full {
             return Ok(Some(snapshot));
         }
-        self.park(through)?;
+        if !self.park(through)? {
+            return Ok(Some(snapshot));
+        }
         self.sync(&snapshot.dirs)?;
         let stored: Vec<Stored> = snapshot.files.into_iter().map(stored).collect();
         self.catalog.save(&stored, snapshot.progress)?;
@@ -268,34 +270,41 @@ impl Applier {
     fn found_foreign(&mut self, view: &Arc<FileView>, what: String, round: Round) -> Round {
         tracing::warn!(file = %view.key, change = %what, "a plain file was changed by another program; appends are refused");
         self.descriptors.remove(view.id);
+        // It stays on the list of syncs: what was written to it before may be there still.
         view.state().foreign = Some(what);
-        // It is on no list of syncs any more, but the catalog has to know.
-        self.unsynced.remove(&view.id);
         round
     }
 
-    /// Puts acknowledged bytes of files that somebody else changed aside, so that they do not pin the log.
-    fn park(&mut self, through: u64) -> Result<(), ApplyError> {
+    /// Puts acknowledged bytes of files that somebody else changed aside, so that they do not pin the log. Tells whether
+    /// there was room.
+    fn park(&mut self, through: u64) -> Result<bool, ApplyError> {
+        let mut is_room = true;
         for view in self.backlog.take() {
-            let is_foreign = view.state().foreign.is_some();
-            if is_foreign {
-                self.park_file(&view, through)?;
+            while is_room {
+                let parts = {
+                    let state = view.state();
+                    if state.foreign.is_some() { ready(&state.pending, through) } else { Vec::new() }
+                };
+                if parts.is_empty() {
+                    break;
+                }
+                match self.park_parts(&view, &parts) {
+                    Err(ApplyError::File { source, .. }) if is_full(&source) => is_room = false,
+                    parked => parked?,
+                }
             }
             self.list_again(view);
         }
-        Ok(())
+        Ok(is_room)
     }
 
-    fn park_file(&self, view: &FileView, through: u64) -> Result<(), ApplyError> {
+    fn park_parts(&self, view: &FileView, parts: &[Bytes]) -> Result<(), ApplyError> {
         let path = view.parked_path();
         let failed = |source| ApplyError::File { path: path.clone(), source };
-        let (parked, applied, parts) = {
+        let (parked, applied) = {
             let state = view.state();
-            (state.parked, state.applied, ready(&state.pending, through))
+            (state.parked, state.applied)
         };
-        if parts.is_empty() {
-            return Ok(());
-        }
         let parked = parked.unwrap_or(Parked { from: applied, end: applied });
         let file = match self.fs.create(&path, Attributes::PRIVATE) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.fs.open(&path, Access::ReadWrite),
@@ -317,7 +326,6 @@ impl Applier {
 
     /// Makes every file that was written since the last checkpoint durable, and the directories in which names changed.
     fn sync(&mut self, dirs: &BTreeSet<String>) -> Result<(), ApplyError> {
-        self.verify_paths()?;
         match &self.volume {
             Some(volume) if self.unsynced.len() + dirs.len() > MAX_SYNC_EACH => {
                 volume.sync().map_err(ApplyError::Volume)?;
@@ -332,13 +340,14 @@ impl Applier {
                 }
                 for dir in dirs {
                     let synced = self.fs.sync_dir(dir);
-                    // A directory that somebody removed took foreign changes with it that are noticed file by file.
+                    // A directory that somebody removed or replaced is noticed file by file.
                     synced
-                        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+                        .or_else(|error| displaced(&error).map(|_| ()).ok_or(error))
                         .map_err(|source| ApplyError::File { path: dir.clone(), source })?;
                 }
             }
         }
+        self.verify_paths()?;
         self.unsynced.clear();
         self.descriptors.all_synced();
         Ok(())
@@ -353,7 +362,7 @@ impl Applier {
             };
             let what = match self.fs.metadata(&view.key.plain_path()) {
                 Ok(found) => difference(&found, applied, seen),
-                Err(error) => match super::plain::displaced(&error) {
+                Err(error) => match displaced(&error) {
                     Some(what) => Some(what.to_owned()),
                     None => return Err(ApplyError::File { path: view.key.plain_path(), source: error }),
                 },

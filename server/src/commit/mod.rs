@@ -51,6 +51,8 @@ use thiserror::Error;
 
 /// A commit takes no more once its frame has this many bytes: a sync of 1 MiB costs what it transfers.
 const FRAME_BYTES: usize = 1 << 20;
+/// Room in a frame for what one item adds beside its bytes: names and numbers, in bytes.
+const NAMES_BYTES: usize = 2 << 10;
 /// What is only written is synced after this long.
 const SYNC_WRITTEN_AFTER: Duration = Duration::from_millis(100);
 /// ... or when this much is not synced, in bytes: it is kept in memory until then.
@@ -190,7 +192,10 @@ impl ShardWriter {
     /// The shard has to close: everything it had taken is answered, and its memory is not to be trusted.
     pub fn commit(&mut self, now: Instant) -> Result<(), ShardError> {
         self.look_for_room(now)?;
-        while self.encoder.len() < FRAME_BYTES {
+        // One more append of the largest size still has to fit into a segment.
+        let append = usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
+        let enough = FRAME_BYTES.min(self.log.max_payload().saturating_sub(append + NAMES_BYTES));
+        while self.encoder.is_empty() || self.encoder.len() < enough {
             let Some(item) = self.turns.next() else { break };
             self.take(item, now)?;
         }

@@ -324,7 +324,9 @@ impl ShardWriter {
         }
         let Some(stored) = self.catalog.by_key(key)? else { return Ok(None) };
         let id = stored.id;
-        let file = from_catalog(stored, None);
+        // Readers may have a view of it since before a recovery in place.
+        let view = self.registry.get(key).filter(|view| view.id == id);
+        let file = from_catalog(stored, view);
         self.registry.insert(Arc::clone(&file.view));
         self.files.insert(file);
         Ok(Some(id))

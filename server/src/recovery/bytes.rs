@@ -4,7 +4,7 @@ use super::{Ground, RecoveryError};
 use crate::{
     apply::{
         plain::{PlainFiles, check_vacant, open_ours},
-        view::{FileView, Piece, Seen},
+        view::{FileView, Parked, Piece, Seen},
     },
     shard::{ids::FileId, record::Record, state::Files},
 };
@@ -19,8 +19,13 @@ use std::{
     sync::Arc,
 };
 
-/// Bytes that are gathered before files are written.
-const GATHER_BYTES: usize = 8 << 20;
+/// Bytes that are gathered before files are written: the more, the fewer writes for many files with a little each.
+const GATHER_BYTES: usize = 32 << 20;
+/// Files that are open at once while their last pages, which a write changes in part, are read from a cold disk.
+const FILES_AT_ONCE: usize = 512;
+
+/// Bytes of one file: where each part belongs, and the frame that carried it.
+type Parts = Vec<(u64, Bytes, u64)>;
 
 /// What stands where a plain file should.
 enum Ours {
@@ -36,7 +41,7 @@ pub(super) struct Bringer<'a> {
     plain: &'a mut PlainFiles,
     fresh: HashSet<FileId>,
     plain_ends: HashMap<FileId, u64>,
-    gathered: BTreeMap<FileId, Vec<(u64, Bytes, u64)>>,
+    gathered: BTreeMap<FileId, Parts>,
     gathered_bytes: usize,
     checked: HashSet<FileId>,
     /// Files that take no bytes now: those of somebody else, and those without room.
@@ -104,22 +109,24 @@ impl<'a> Bringer<'a> {
     fn settle(&mut self, id: FileId, view: &Arc<FileView>, end: u64) -> Result<(), RecoveryError> {
         let seen = match self.check(id, view, end)? {
             Ours::Yes(file) => Some(self.seen(view, file.as_ref())?),
-            Ours::Foreign(_) | Ours::NoRoom => None,
+            Ours::Foreign(_) => view.state().seen,
+            // It was cut back, which changed its time.
+            Ours::NoRoom => None,
         };
         let aside = self.aside.iter().find(|(other, _)| other.id == id).map(|(_, piece)| piece.offset);
         let mut state = view.state();
         // What was put aside counts again when it is handed to the applier.
         state.committed = aside.unwrap_or(end);
-        state.applied = match (state.parked, aside) {
-            (Some(parked), _) => parked.from,
-            (None, aside) => aside.unwrap_or(end),
-        };
+        // What a checkpoint parked before it failed is parked again.
+        let parked = state.parked.map(|parked| Parked { end: parked.end.min(state.committed), ..parked });
+        state.parked = parked.filter(|parked| parked.from < parked.end);
+        state.applied = state.parked.map_or(state.committed, |parked| parked.from);
         state.synced = state.committed;
         state.pending.clear();
         state.pending_bytes = 0;
         state.pending_since = None;
         state.listed = false;
-        state.seen = seen.or(state.seen);
+        state.seen = seen;
         state.foreign = self.foreign.get(&id).cloned().or(state.foreign.take());
         Ok(())
     }
@@ -131,18 +138,36 @@ impl<'a> Bringer<'a> {
 
     fn write(&mut self) -> Result<(), RecoveryError> {
         self.gathered_bytes = 0;
-        for (id, parts) in std::mem::take(&mut self.gathered) {
-            let Some(file) = self.files.get(id) else { continue };
-            let view = Arc::clone(&file.view);
-            let written = match self.check(id, &view, file.end)? {
-                Ours::Yes(plain) => self.write_file(&view, plain.as_ref(), &parts)?,
-                Ours::Foreign(_) | Ours::NoRoom => false,
-            };
-            if !written {
-                self.barred.insert(id);
-                let pieces = parts.into_iter().map(|(offset, data, sequence)| Piece { offset, data, sequence });
-                self.aside.extend(pieces.map(|piece| (Arc::clone(&view), piece)));
+        let mut gathered = std::mem::take(&mut self.gathered).into_iter();
+        loop {
+            let mut open = Vec::with_capacity(FILES_AT_ONCE);
+            for (id, parts) in gathered.by_ref().take(FILES_AT_ONCE) {
+                let Some(file) = self.files.get(id) else { continue };
+                let view = Arc::clone(&file.view);
+                let ours = self.check(id, &view, file.end)?;
+                if let (Ours::Yes(plain), Some((first, ..))) = (&ours, parts.first()) {
+                    plain.will_need(first.saturating_sub(1), 1);
+                }
+                open.push((view, ours, parts));
             }
+            if open.is_empty() {
+                return Ok(());
+            }
+            for (view, ours, parts) in open {
+                self.bring(view, &ours, parts)?;
+            }
+        }
+    }
+
+    fn bring(&mut self, view: Arc<FileView>, ours: &Ours, parts: Parts) -> Result<(), RecoveryError> {
+        let written = match ours {
+            Ours::Yes(plain) => self.write_file(&view, plain.as_ref(), &parts)?,
+            Ours::Foreign(_) | Ours::NoRoom => false,
+        };
+        if !written {
+            self.barred.insert(view.id);
+            let pieces = parts.into_iter().map(|(offset, data, sequence)| Piece { offset, data, sequence });
+            self.aside.extend(pieces.map(|piece| (Arc::clone(&view), piece)));
         }
         Ok(())
     }

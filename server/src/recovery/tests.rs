@@ -3,8 +3,10 @@
 //! honest; the other modules take power away, make calls fail, and let other programs meddle.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod faults;
 mod foreign;
 mod machine;
 mod model;
 mod power_loss;
+mod script;

@@ -124,6 +124,6 @@ impl Wake for Alarm {
 }
 
 /// Polls once.
-pub fn poll<T>(alarm: &Arc<Alarm>, what: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+pub fn poll<T>(alarm: &Arc<Alarm>, what: std::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
     what.poll(&mut Context::from_waker(&Waker::from(Arc::clone(alarm))))
 }

@@ -5,6 +5,7 @@
 pub mod raw;
 pub mod server;
 pub mod session;
+pub mod tool;
 pub mod wait;
 
 use inkpot_proto::{

@@ -1,7 +1,7 @@
 //! A server as a process of its own, on a data folder of its own.
 //!
-//! The calls that start and stop it block the thread; a test that has load running meanwhile needs a runtime of several
-//! threads.
+//! The calls that start and stop it block the thread. A test that stops a server while connections to it are open needs a
+//! runtime of several threads: on one thread they cannot close meanwhile, and the server waits for them until its deadline.
 
 use super::{
     session::{Client, FileClient, RawSession, Token},

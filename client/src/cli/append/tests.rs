@@ -66,7 +66,7 @@ fn summary_says_what_is_in_doubt() {
         records_sent: 5,
         records: 3,
         bytes: 30,
-        records_refused: 0,
+        records_not_written: 0,
         records_unknown: 2,
         first_offset: Some(10),
         end_offset: Some(40),

@@ -187,6 +187,11 @@ impl Machine {
         self.recover()
     }
 
+    /// What follows a failure, wherever it was: recovery in place, or another start if there was none yet.
+    pub fn come_back(&mut self, failure: &Stop) -> Result<(), Stop> {
+        if self.live.is_some() || self.retained.is_some() { self.fail_over(failure) } else { self.boot() }
+    }
+
     /// A process that ends without a word, and another one after it.
     pub fn kill_and_restart(&mut self) -> Result<(), Stop> {
         self.live = None;
@@ -245,12 +250,17 @@ impl Machine {
         self.writer().push_batch(Batch { session, writes }, now);
     }
 
-    /// A group commit, and whatever the shard's loop does after one.
+    /// Commits what is queued, and does whatever the shard's loop does after that.
     pub fn commit(&mut self) -> Result<(), Stop> {
         let now = self.now;
-        let done = self.writer().commit(now);
-        self.drain();
-        done?;
+        loop {
+            let done = self.writer().commit(now);
+            self.drain();
+            done?;
+            if self.writer().turns().is_empty() {
+                break;
+            }
+        }
         let log = self.writer().log();
         if log.wants_next_segment() && !log.maker().is_ready() {
             // An error shows when the segment is needed.
@@ -278,20 +288,27 @@ impl Machine {
         Ok(self.writer().snapshot(now)?)
     }
 
-    /// The part of a checkpoint that runs beside commits; `false` if there was no room.
-    pub fn finish_checkpoint(&mut self, snapshot: Snapshot) -> Result<bool, Stop> {
+    /// The part of a checkpoint that runs beside commits. Gives the snapshot back if there was no room.
+    pub fn try_checkpoint(&mut self, snapshot: Snapshot) -> Result<Option<Snapshot>, Stop> {
         let (mark, now): (Mark, Instant) = (snapshot.progress.mark, self.now);
-        if self.live().applier.checkpoint(snapshot, now)?.is_some() {
-            return Ok(false);
+        let unfinished = self.live().applier.checkpoint(snapshot, now)?;
+        if unfinished.is_none() {
+            self.writer().checkpointed(&mark)?;
         }
-        self.writer().checkpointed(&mark)?;
-        Ok(true)
+        Ok(unfinished)
+    }
+
+    /// As [`Machine::try_checkpoint`], once more if there was no room.
+    pub fn finish_checkpoint(&mut self, snapshot: Snapshot) -> Result<(), Stop> {
+        if let Some(unfinished) = self.try_checkpoint(snapshot)? {
+            assert!(self.try_checkpoint(unfinished)?.is_none(), "there is room");
+        }
+        Ok(())
     }
 
     pub fn checkpoint(&mut self) -> Result<(), Stop> {
         let snapshot = self.snapshot()?;
-        assert!(self.finish_checkpoint(snapshot)?, "there is room");
-        Ok(())
+        self.finish_checkpoint(snapshot)
     }
 
     /// Takes what the session was told.
@@ -336,13 +353,17 @@ impl Machine {
 
     /// What a reader gets of a file.
     pub fn read(&mut self, file: &str) -> Vec<u8> {
-        let Some(view) = self.view(file) else { return Vec::new() };
+        self.try_read(file).unwrap()
+    }
+
+    pub fn try_read(&mut self, file: &str) -> Result<Vec<u8>, Stop> {
+        let Some(view) = self.writer().lookup(&key(file))? else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
         loop {
-            let chunk = view.read(self.fs.as_ref(), bytes.len() as u64, 1 << 20).unwrap();
+            let chunk = view.read(self.fs.as_ref(), bytes.len() as u64, 1 << 20)?;
             if chunk.data.is_empty() {
                 assert_eq!(chunk.end, bytes.len() as u64, "{file} cannot be read to its end");
-                return bytes;
+                return Ok(bytes);
             }
             bytes.extend_from_slice(&chunk.data);
         }

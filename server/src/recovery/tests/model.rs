@@ -27,6 +27,8 @@ pub struct Sent {
     pub found: bool,
     /// The last answer was that it is not applied, and it was not sent again.
     pub refused: bool,
+    /// An answer was that the outcome is not known.
+    pub unknown: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,7 +55,7 @@ impl Model {
         let filler = "abcdefghijklmnopqrstuvwxyz".repeat(8);
         let length = usize::try_from(seq * 53 % 190).unwrap();
         let data: Bytes = format!("{}/{epoch}/{seq}:{}\n", stream.producer, &filler[..length]).into();
-        life.push(Sent { data: data.clone(), offset: None, level: None, found: false, refused: false });
+        life.push(Sent { data: data.clone(), offset: None, level: None, found: false, refused: false, unknown: false });
         (seq, data)
     }
 
@@ -116,7 +118,8 @@ impl Model {
     pub fn refused(&mut self, stream: Stream, epoch: u64, seq: u64, refused: &Refused) {
         let sent = &mut self.life(stream, epoch)[usize::try_from(seq).unwrap() - 1];
         assert!(sent.level.is_none(), "{stream:?} epoch {epoch} seq {seq} was acknowledged: {refused}");
-        sent.refused = refused.outcome == Outcome::NotApplied && !sent.found;
+        sent.unknown |= refused.outcome != Outcome::NotApplied;
+        sent.refused = !sent.unknown && !sent.found;
     }
 
     /// Checks the bytes of a file: whole appends, each sent to this file, each producer's in order and none twice; every
@@ -147,7 +150,7 @@ impl Model {
                 let count = counts.get(&(*stream, *epoch)).copied().unwrap_or_default();
                 for (n, sent) in life.iter_mut().enumerate().skip(usize::try_from(count).unwrap()) {
                     assert!(sent.level < Some(kept), "{stream:?} {epoch}: seq {} is lost, {:?}", n + 1, sent.level);
-                    (sent.offset, sent.level, sent.found) = (None, None, false);
+                    (sent.offset, sent.level, sent.found, sent.unknown) = (None, None, false, false);
                 }
             }
         }

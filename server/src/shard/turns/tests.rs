@@ -42,7 +42,7 @@ fn serve(turns: &mut Turns) -> Option<(String, u64)> {
 }
 
 fn refused(seq: u64) -> Write {
-    Write { channel: 1, seq, body: Err(Box::new(Refused::new(ErrorReason::InvalidArgument, "no"))) }
+    Write { channel: 1, seq, body: Err(Box::new(Refused::new(ErrorReason::InvalidField, "no"))) }
 }
 
 #[test]

@@ -97,6 +97,10 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Reads at `offset` into `buf`; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Says that this part of the file will be needed, so that it can be on its way while others are asked for too. Only
+    /// a hint.
+    fn will_need(&self, _offset: u64, _len: u64) {}
+
     /// Writes all of `parts`, one after the other, at `offset`. On an error a prefix may have been written.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 

@@ -40,6 +40,11 @@ impl File for RealFile {
         Ok(done)
     }
 
+    fn will_need(&self, offset: u64, len: u64) {
+        // Without the hint everything works, only later.
+        let _ = fs::fadvise(&self.fd, offset, std::num::NonZero::new(len), fs::Advice::WillNeed);
+    }
+
     fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
         let mut slices: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
