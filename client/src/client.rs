@@ -88,7 +88,7 @@ impl Client {
         check_path(path)?;
         let message = GetWriteStateRequest { path: path.to_owned(), producer_id: producer_id.to_owned() };
         let answer = self.writes().get_write_state(self.settings.request(message)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status).on(path))
+        answer.map(tonic::Response::into_inner).map_err(|status| self.settings.error(&status).on(path))
     }
 
     /// One append in one call, tried once. After an error with [`Outcome::Unknown`](crate::Outcome::Unknown) the same
@@ -101,7 +101,7 @@ impl Client {
         let seq = options.seq;
         let request = append_request(path, &records, options).map_err(|error| error.on(path))?;
         let answer = self.writes().append(self.settings.request(request)).await;
-        let answer = answer.map_err(|status| Error::from_status(&status).on(path))?.into_inner();
+        let answer = answer.map_err(|status| self.settings.error(&status).on(path))?.into_inner();
         let level = Durability::try_from(answer.level).unwrap_or_default();
         if level == Durability::Unspecified {
             return Err(Error::protocol(format_args!("append acknowledged with level {}", answer.level)).on(path));

@@ -4,7 +4,7 @@ use crate::{Client, Error, Result, error::described_transport};
 use inkpot_proto::limits::{DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES};
 use std::{fmt, time::Duration};
 use tonic::{
-    Request,
+    Request, Status,
     metadata::{Ascii, MetadataValue},
     transport::Endpoint,
 };
@@ -168,6 +168,11 @@ impl Settings {
             request.metadata_mut().insert("authorization", token.clone());
         }
         request
+    }
+
+    /// Why a request to the server failed.
+    pub(crate) fn error(&self, status: &Status) -> Error {
+        Error::from_status(status).at(self.endpoint.uri())
     }
 }
 

@@ -200,6 +200,14 @@ impl Error {
         self
     }
 
+    /// Names the server, if the transport to it failed: its words are the operating system's, and name nothing.
+    pub(crate) fn at(mut self, endpoint: impl fmt::Display) -> Self {
+        if self.kind() == ErrorKind::Transport {
+            self.edit(|inner| inner.message = format!("request to {endpoint} failed: {}", inner.message));
+        }
+        self
+    }
+
     /// Carries what was acknowledged before.
     pub(crate) fn after(mut self, progress: Progress) -> Self {
         self.edit(|inner| inner.progress = Some(progress));

@@ -61,8 +61,8 @@ impl Files {
         let ReadOptions { offset, limit, follow } = options;
         let request = ReadRequest { path: path.clone(), offset, limit, follow, if_generation: None };
         let answer = self.client().read(self.settings.request(request)).await;
-        let pieces = answer.map_err(|status| Error::from_status(&status).on(&path))?.into_inner();
-        Ok(pieces.map_err(move |status| Error::from_status(&status).on(&path)).boxed())
+        let pieces = answer.map_err(|status| self.settings.error(&status).on(&path))?.into_inner();
+        Ok(pieces.map_err(move |status| self.settings.error(&status).on(&path)).boxed())
     }
 
     /// What is known of one file.
@@ -73,7 +73,7 @@ impl Files {
         check_path(path)?;
         let request = StatRequest { path: path.to_owned() };
         let answer = self.client().stat(self.settings.request(request)).await;
-        let answer = answer.map_err(|status| Error::from_status(&status).on(path))?.into_inner();
+        let answer = answer.map_err(|status| self.settings.error(&status).on(path))?.into_inner();
         answer.file.ok_or_else(|| Error::protocol("Stat answered without a file").on(path))
     }
 
@@ -116,7 +116,7 @@ impl Pages {
         let (prefix, page_size) = (self.prefix.clone(), self.page_size);
         let request = ListRequest { prefix, page_size, page_token: page_token.clone() };
         let answer = self.files.client().list(self.files.settings.request(request)).await;
-        let page = answer.map_err(|status| Error::from_status(&status))?.into_inner();
+        let page = answer.map_err(|status| self.files.settings.error(&status))?.into_inner();
         if page.next_page_token == page_token && !page_token.is_empty() {
             let message = format!("List of {:?} gave the same page token twice", self.prefix);
             return Err(Error::refused(Refused::new(ErrorReason::Internal, message)));

@@ -60,19 +60,13 @@ pub async fn run(config: Config) -> Result<(), StartError> {
     let admission = Arc::new(Admission::new(Arc::clone(&config)));
     let mut running = Vec::new();
     for number in 0..shards {
-        let spec = Spec {
-            number,
-            fs: Arc::clone(&fs),
-            config: Arc::clone(&config),
-            admission: Arc::clone(&admission),
-        };
+        let spec = Spec { number, fs: Arc::clone(&fs), config: Arc::clone(&config), admission: Arc::clone(&admission) };
         running.push(driver::start(spec)?);
     }
     let drain = CancellationToken::new();
     let handles: Arc<[ShardHandle]> = running.iter().map(|shard| shard.handle.clone()).collect();
     let tasks = TaskTracker::new();
-    let services =
-        Arc::new(Services::new(handles, admission, Arc::clone(&config), fs, drain.clone(), tasks.clone()));
+    let services = Arc::new(Services::new(handles, admission, Arc::clone(&config), fs, drain.clone(), tasks.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     let watching: Vec<_> = running.iter().map(|shard| shard.health.clone()).collect();
     let watcher = tokio::spawn(lifecycle::report_health(health, watching, drain.clone()));
@@ -119,7 +113,7 @@ fn open_data(config: &Config) -> Result<(Arc<dyn FileSystem>, u32), StartError> 
         cluster_id: rand::random(),
         files,
         probe: &|| real.probe_file_ids(""),
-        init_shard: &|fs, shard| Catalog::create(fs, shard).map_err(Into::into),
+        init_shard: &|fs, shard| Catalog::create(fs, shard).map_err(|error| io::Error::new(error.io_kind(), error)),
     })?;
     empty_staging(fs.as_ref())?;
     tracing::info!(folder = ?config.data_dir, shards = data.shards, cluster = data.cluster_id, "data folder opened");

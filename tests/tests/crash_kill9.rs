@@ -34,7 +34,7 @@ fn path(file: usize) -> String {
 
 /// Half of the files ask for less than the default.
 fn durability(file: usize) -> Durability {
-    if file % 2 == 0 { Durability::Synced } else { Durability::Written }
+    if file.is_multiple_of(2) { Durability::Synced } else { Durability::Written }
 }
 
 /// Line `n` of a producer in a file; names itself, so that a file can be taken apart again.

@@ -68,7 +68,10 @@ impl Asker {
         self.session.opened(open(77, "still/here")).await;
         let ack = self.session.write(77, 1, "ok\n").await.unwrap();
         let end = ack.end_offset.unwrap();
-        assert_eq!(self.server.client().append(unary("still/here", "ok\n")).await.unwrap().get_ref().first_offset, Some(end));
+        assert_eq!(
+            self.server.client().append(unary("still/here", "ok\n")).await.unwrap().get_ref().first_offset,
+            Some(end)
+        );
         self.session.finish(77).await.unwrap();
     }
 
@@ -174,10 +177,8 @@ async fn path_that_is_not_utf8_is_malformed_and_ends_only_its_stream() {
         let status = raw::unary(&asker.server, method, message).await.expect_err(method);
         assert_refused(&status, Code::InvalidArgument, Reason::MalformedMessage);
     }
-    let streams = [
-        ("/inkpot.v1.FileService/Read", field(1, path)),
-        ("/inkpot.v1.WriteService/Write", field(1, &field(2, path))),
-    ];
+    let streams =
+        [("/inkpot.v1.FileService/Read", field(1, path)), ("/inkpot.v1.WriteService/Write", field(1, &field(2, path)))];
     for (method, message) in streams {
         let status = match raw::stream(&asker.server, None, method, vec![message]).await {
             Err(status) => status,
@@ -224,7 +225,10 @@ async fn with_folder() -> Asker {
     let asker = Asker::start().await;
     asker.server.client().append(unary("file", "line\n")).await.unwrap();
     let plain = asker.server.plain("file");
-    wait::until("the folder of the tenant", Duration::from_secs(30), || fs::metadata(&plain).is_ok_and(|m| m.len() == 5)).await;
+    wait::until("the folder of the tenant", Duration::from_secs(30), || {
+        fs::metadata(&plain).is_ok_and(|m| m.len() == 5)
+    })
+    .await;
     asker
 }
 
@@ -266,7 +270,16 @@ async fn name_taken_by_something_else_is_refused_for_writing_and_leaves_it_alone
 async fn name_taken_by_something_else_shows_nothing_to_a_reader() {
     let asker = with_folder().await;
     let planted = Planted::plant(&asker.server.plain(""));
-    let paths = ["link-to-file", "link-out", "link-out-directory/secret", "hard-link", "fifo", "directory", "foreign", "file/f"];
+    let paths = [
+        "link-to-file",
+        "link-out",
+        "link-out-directory/secret",
+        "hard-link",
+        "fifo",
+        "directory",
+        "foreign",
+        "file/f",
+    ];
     for path in paths {
         println!("{path}");
         assert_refused(&asker.read(path).await, Code::NotFound, Reason::FileNotFound);
@@ -311,7 +324,8 @@ async fn two_opens_of_a_name_as_file_and_as_directory_come_to_one_file() {
         }
     }
     let plain = asker.server.plain("x");
-    wait::until("the plain file", Duration::from_secs(30), || fs::read(&plain).is_ok_and(|bytes| bytes == b"file\n")).await;
+    wait::until("the plain file", Duration::from_secs(30), || fs::read(&plain).is_ok_and(|bytes| bytes == b"file\n"))
+        .await;
     let request = AppendRequest { producer_id: "p".into(), producer_epoch: 1, seq: 1, ..unary("x/y", "below\n") };
     let status = asker.server.client().append(request).await.unwrap_err();
     assert_refused(&status, Code::FailedPrecondition, Reason::NotADirectory);

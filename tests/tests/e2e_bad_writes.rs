@@ -426,7 +426,8 @@ async fn bytes_that_are_no_message_end_the_stream_as_malformed() {
     for (name, message) in garbage {
         println!("{name}");
         let before = field(1, &[[0x08, 0x01].as_slice(), &field(2, b"f")].concat());
-        let mut stream = raw::stream(&server, None, "/inkpot.v1.WriteService/Write", vec![before, message.clone()]).await.unwrap();
+        let mut stream =
+            raw::stream(&server, None, "/inkpot.v1.WriteService/Write", vec![before, message.clone()]).await.unwrap();
         let status = loop {
             match stream.message().await {
                 Ok(Some(_)) => {}
@@ -464,7 +465,12 @@ async fn bad_call_is_refused_with_the_same_reasons_and_changes_nothing() {
     let next = || AppendRequest { seq: 2, ..right() };
     let cases: Vec<(&str, AppendRequest, Code, Reason)> = vec![
         ("no-payload", AppendRequest { payload: None, ..next() }, INVALID, Reason::EmptyAppend),
-        ("large", AppendRequest { payload: Some(payload(vec![1; MIB + 1])), ..next() }, INVALID, Reason::RecordTooLarge),
+        (
+            "large",
+            AppendRequest { payload: Some(payload(vec![1; MIB + 1])), ..next() },
+            INVALID,
+            Reason::RecordTooLarge,
+        ),
         ("lengths", AppendRequest { payload: records(b"abc", &[1]), ..next() }, INVALID, Reason::LengthMismatch),
         ("crc32c", AppendRequest { crc32c: Some(1), ..next() }, INVALID, Reason::ChecksumMismatch),
         ("seq-0", AppendRequest { seq: 0, ..next() }, INVALID, Reason::InvalidField),
@@ -479,9 +485,19 @@ async fn bad_call_is_refused_with_the_same_reasons_and_changes_nothing() {
             Reason::DurabilityUnavailable,
         ),
         ("gap", AppendRequest { seq: 3, ..next() }, PRECONDITION, Reason::SequenceGap),
-        ("reused", AppendRequest { seq: 1, payload: Some(payload("uno\n")), ..next() }, PRECONDITION, Reason::SequenceReused),
+        (
+            "reused",
+            AppendRequest { seq: 1, payload: Some(payload("uno\n")), ..next() },
+            PRECONDITION,
+            Reason::SequenceReused,
+        ),
         ("offset", AppendRequest { expected_offset: Some(9), ..next() }, Code::Aborted, Reason::OffsetMismatch),
-        ("offset-max", AppendRequest { expected_offset: Some(u64::MAX), ..next() }, Code::OutOfRange, Reason::OutOfRange),
+        (
+            "offset-max",
+            AppendRequest { expected_offset: Some(u64::MAX), ..next() },
+            Code::OutOfRange,
+            Reason::OutOfRange,
+        ),
         ("seq-max", AppendRequest { seq: u64::MAX, ..next() }, Code::OutOfRange, Reason::OutOfRange),
         ("generation", AppendRequest { if_generation: Some(1), ..next() }, PRECONDITION, Reason::GenerationChanged),
     ];

@@ -53,11 +53,13 @@ fn summary(path: &str, fields: Value) -> Value {
 fn a_record_per_line_summed_up_exactly() {
     let server = Server::start(Setup::default());
     let first = append(&server, ["logs/app"]).run("one\ntwo\n\nlast").exit(0);
-    let counts = json!({"records_sent": 4, "records": 4, "bytes": 13, "first_offset": 0, "end_offset": 13, "level": "SYNCED"});
+    let counts =
+        json!({"records_sent": 4, "records": 4, "bytes": 13, "first_offset": 0, "end_offset": 13, "level": "SYNCED"});
     assert_eq!(first.json(), summary("logs/app", counts));
     assert_eq!(first.stderr, "");
     let second = append(&server, ["logs/app"]).run("\nmore\n").exit(0);
-    let counts = json!({"records_sent": 2, "records": 2, "bytes": 6, "first_offset": 13, "end_offset": 19, "level": "SYNCED"});
+    let counts =
+        json!({"records_sent": 2, "records": 2, "bytes": 6, "first_offset": 13, "end_offset": 19, "level": "SYNCED"});
     assert_eq!(second.json(), summary("logs/app", counts));
     let third = Tool::at(&server, ["append", "logs/app"]).run("x\n").exit(0);
     assert_eq!(third.text(), "", "the input is not repeated on stdout");
@@ -345,7 +347,9 @@ fn endpoint_comes_from_the_argument_or_the_environment() {
     let endpoint = server.endpoint();
     let with_argument = args.into_iter().chain(["--endpoint", &endpoint]);
     let _ = run(Tool::new(with_argument).env("INKPOT_ENDPOINT", nobody)).exit(0);
-    for (endpoint, reason) in [("ftp://h", "the scheme must be http"), ("https://h", "no TLS"), ("http://", "not valid")] {
+    for (endpoint, reason) in
+        [("ftp://h", "the scheme must be http"), ("https://h", "no TLS"), ("http://", "not valid")]
+    {
         let ended = run(Tool::new(args).env("INKPOT_ENDPOINT", endpoint)).exit(1);
         assert!(ended.stderr.contains(reason), "{}", ended.stderr);
     }

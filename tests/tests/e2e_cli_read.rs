@@ -11,7 +11,6 @@ use inkpot_tests::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
-    fs,
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     process::Stdio,
@@ -175,18 +174,15 @@ fn ls_lists_in_order_below_a_prefix() {
     }));
     let listed = run(&server, ["ls", "--output", "json", "logs/"]).exit(0).json_lines();
     assert_eq!(listed[1], run(&server, ["stat", "--output", "json", "logs/b"]).exit(0).json());
-    assert_eq!(listed.iter().map(|file| file["path"].as_str().unwrap()).collect::<Vec<_>>(), [
-        "logs/a",
-        "logs/b",
-        "logs/sub/c"
-    ]);
+    assert_eq!(
+        listed.iter().map(|file| file["path"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["logs/a", "logs/b", "logs/sub/c"]
+    );
 }
 
 #[test]
 fn ls_goes_on_over_the_pages() {
     let server = Server::start(Setup::default());
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("text"), lines(0..4_000)).unwrap();
     // More files than a page holds, made by the quickest way there is to make many.
     let load = ["--files", "1100", "--producers", "4", "--window", "1", "--duration", "10ms", "--warmup", "0s"];
     let args = ["bench", "--repeats", "1"].into_iter().chain(load);
@@ -263,7 +259,8 @@ fn nothing_but_text_goes_where_no_terminal_is() {
 #[test]
 fn help_has_examples_and_exit_statuses() {
     let help = Tool::new(["--help"]).run("").exit(0).text();
-    for part in ["Examples:", "inkpot demo", "inkpot tail -f", "Exit status:", "130", "INKPOT_ENDPOINT", "INKPOT_TOKEN"] {
+    for part in ["Examples:", "inkpot demo", "inkpot tail -f", "Exit status:", "130", "INKPOT_ENDPOINT", "INKPOT_TOKEN"]
+    {
         assert!(help.contains(part), "{part} is missing:\n{help}");
     }
     for command in ["append", "cat", "tail", "ls", "stat", "demo", "bench", "server"] {

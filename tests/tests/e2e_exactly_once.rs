@@ -106,7 +106,10 @@ async fn producer_resumes_where_it_was_after_reconnect_kill_and_stop() {
         }
         let known = state(&server, "f", "p").await;
         assert_eq!((known.known, known.epoch, known.last_seq, known.next_offset), (true, 3, 70, 560));
-        assert_eq!((known.generation, known.last_first_offset, known.last_end_offset), (generation, Some(552), Some(560)));
+        assert_eq!(
+            (known.generation, known.last_first_offset, known.last_end_offset),
+            (generation, Some(552), Some(560))
+        );
         let mut session = server.session().await;
         let opened = session.opened(open_as(1, "f", "p", 3)).await;
         assert_eq!((opened.generation, opened.epoch, opened.last_seq, opened.next_offset), (generation, 3, 70, 560));
@@ -242,7 +245,13 @@ async fn expected_offset_lets_one_of_two_writers_through() {
     two.append(at(4, "two\n")).await;
     assert_eq!(range(&two.acked(1, 1).await.unwrap()), (Some(4), Some(8)));
     // A duplicate is one even if the file has grown: it does lie where it was expected.
-    let call = AppendRequest { producer_id: "p".into(), producer_epoch: 1, seq: 1, expected_offset: Some(8), ..unary("f", "x\n") };
+    let call = AppendRequest {
+        producer_id: "p".into(),
+        producer_epoch: 1,
+        seq: 1,
+        expected_offset: Some(8),
+        ..unary("f", "x\n")
+    };
     assert!(!server.client().append(call.clone()).await.unwrap().into_inner().duplicate);
     assert!(server.client().append(call).await.unwrap().into_inner().duplicate);
     plain_is(&server, "f", "one\ntwo\nx\n").await;

@@ -145,7 +145,10 @@ async fn large_file_is_read_in_pieces_and_equals_the_plain_file() {
     session.acked(1, 24).await.unwrap();
     assert!(bytes(&server, read("f")).await.unwrap() == expected);
     let plain = server.plain("f");
-    wait::until("the plain file is whole", BOUND, || fs::metadata(&plain).is_ok_and(|m| m.len() == expected.len() as u64)).await;
+    wait::until("the plain file is whole", BOUND, || {
+        fs::metadata(&plain).is_ok_and(|m| m.len() == expected.len() as u64)
+    })
+    .await;
     assert!(fs::read(&plain).unwrap() == expected);
     assert!(bytes(&server, read("f")).await.unwrap() == expected);
     let middle = ReadRequest { offset: 5_000_001, limit: 700_000, ..read("f") };

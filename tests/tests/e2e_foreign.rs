@@ -143,7 +143,8 @@ async fn changed_plain_file_is_not_opened_for_writing_and_is_left_as_it_is() {
             let nack = session.open(open_as(channel, change.name, "p", 1)).await.expect_err(change.name);
             assert!(is_refusal(nack.reason(), change.reason), "{nack:?}");
             assert_nack(&nack, channel, 0, inkpot_proto::error::code(nack.reason()), nack.reason());
-            let call = AppendRequest { producer_id: "p".into(), producer_epoch: 1, seq: 3, ..unary(change.name, "line 3\n") };
+            let call =
+                AppendRequest { producer_id: "p".into(), producer_epoch: 1, seq: 3, ..unary(change.name, "line 3\n") };
             let status = server.client().append(call).await.expect_err(change.name);
             assert_refused(&status, inkpot_proto::error::code(nack.reason()), nack.reason());
             assert_eq!(seen(&server.plain(change.name)), before);
@@ -184,7 +185,8 @@ async fn open_channel_notices_the_change_and_overwrites_nothing() {
         let nack = nack.unwrap();
         assert_nack(&nack, 1, seq, Code::FailedPrecondition, Reason::ForeignChange);
         assert_eq!(seen(&plain), before, "{}", change.name);
-        let info = server.files().stat(StatRequest { path: change.name.into() }).await.unwrap().into_inner().file.unwrap();
+        let info =
+            server.files().stat(StatRequest { path: change.name.into() }).await.unwrap().into_inner().file.unwrap();
         assert!(info.foreign_change, "{info:?}");
         session.write(2, 1, "goes on\n").await.unwrap();
     }

@@ -1,9 +1,7 @@
 //! Who may call: tokens, tenants that know nothing of each other, and what is open to everybody.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::{
-    ErrorReason as Reason, GetWriteStateRequest, ListRequest, ReadRequest, StatRequest,
-};
+use inkpot_proto::v1::{ErrorReason as Reason, GetWriteStateRequest, ListRequest, ReadRequest, StatRequest};
 use inkpot_tests::{
     RawSession, Server, Setup,
     harness::{
@@ -46,7 +44,10 @@ async fn every_call(server: &Server, token: Option<&str>) -> Vec<(&'static str, 
         ("Append", writes.append(unary("f", "x")).await.expect_err("Append")),
         (
             "GetWriteState",
-            writes.get_write_state(GetWriteStateRequest { path: path(), ..Default::default() }).await.expect_err("state"),
+            writes
+                .get_write_state(GetWriteStateRequest { path: path(), ..Default::default() })
+                .await
+                .expect_err("state"),
         ),
         ("Read", files.read(ReadRequest { path: path(), ..Default::default() }).await.expect_err("Read")),
         ("Stat", files.stat(StatRequest { path: path() }).await.expect_err("Stat")),
@@ -164,9 +165,12 @@ async fn health_needs_no_token_and_knows_whether_writes_are_served() {
         let server = Server::start(setup);
         let mut health = HealthClient::new(server.channel());
         for service in ["", "inkpot.v1.WriteService", "inkpot.v1.shard-0000"] {
-            let request = HealthCheckRequest { service: service.to_owned() };
-            let answer = health.check(request).await.unwrap().into_inner();
-            assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
+            // It listens before its shards have recovered.
+            wait::until_async(&format!("{service:?} is served"), Duration::from_secs(30), async || {
+                let request = HealthCheckRequest { service: service.to_owned() };
+                health.check(request).await.unwrap().into_inner().status() == ServingStatus::Serving
+            })
+            .await;
         }
         let nothing = HealthCheckRequest { service: "nothing".to_owned() };
         assert_eq!(health.check(nothing).await.unwrap_err().code(), Code::NotFound);

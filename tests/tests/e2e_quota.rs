@@ -41,13 +41,10 @@ async fn stream(mut session: RawSession, count: u64) -> Vec<Say> {
 
 #[tokio::test]
 async fn ten_permits_and_a_policy_of_a_hundred_records_do_not_wait_for_the_timer() {
-    let setup = Setup::default()
-        .token("limited", LIMITED)
-        .token("eager", EAGER)
-        .config(
-            "[tenants.limited.limits]\nwrites_in_flight = 10\nflush = { records = 100, delay = \"100ms\" }\n\
+    let setup = Setup::default().token("limited", LIMITED).token("eager", EAGER).config(
+        "[tenants.limited.limits]\nwrites_in_flight = 10\nflush = { records = 100, delay = \"100ms\" }\n\
              [tenants.eager.limits]\nwrites_in_flight = 10\nflush = { records = 1 }",
-        );
+    );
     let server = Server::start(setup);
     // How long a hundred rounds take here without any timer: what the disk needs.
     let mut bound = BOUND;
@@ -193,7 +190,10 @@ async fn append_without_room_is_rejected_at_once_and_names_the_limit() {
         assert_eq!((detail.limit.as_deref(), detail.retry_after.is_some()), (Some(limit), true));
         assert_eq!(status.get_details_quota_failure().unwrap().violations[0].subject, limit);
         // At once: what holds the room is still gathering.
-        assert!(holder.next_within(Duration::ZERO).await.is_none(), "the room was held for less than it took to refuse");
+        assert!(
+            holder.next_within(Duration::ZERO).await.is_none(),
+            "the room was held for less than it took to refuse"
+        );
         holder.frame(Ask::Flush(inkpot_proto::v1::Flush {})).await;
         holder.acked(1, 10).await.unwrap();
         // And now there is room for the one that was refused, on the same channel.

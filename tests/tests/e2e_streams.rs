@@ -1,9 +1,7 @@
 //! How sessions end: by the client half-closing, vanishing or never speaking, and by deadlines.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::{
-    Admission, ErrorReason as Reason, GetWriteStateRequest, Open, write_response::Frame as Say,
-};
+use inkpot_proto::v1::{Admission, ErrorReason as Reason, GetWriteStateRequest, Open, write_response::Frame as Say};
 use inkpot_tests::{
     RawSession, Server, Setup,
     harness::{
@@ -152,16 +150,14 @@ async fn sessions_beyond_the_cap_are_refused_and_their_places_come_back() {
     let status = RawSession::start(server.client()).await.expect_err("no place");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     drop(second);
-    wait::until_async("the place is free again", BOUND, async || {
-        match RawSession::start(server.client()).await {
-            Ok(mut session) => {
-                session.ping(1).await;
-                true
-            }
-            Err(status) => {
-                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
-                false
-            }
+    wait::until_async("the place is free again", BOUND, async || match RawSession::start(server.client()).await {
+        Ok(mut session) => {
+            session.ping(1).await;
+            true
+        }
+        Err(status) => {
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+            false
         }
     })
     .await;

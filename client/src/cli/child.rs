@@ -1,10 +1,10 @@
 //! A server as a child process of the tool: started from the tool's own binary, watched until it listens, killed
-//! with whatever drops it.
+//! with whatever drops it, and gone with the tool itself, which holds the other end of its stdin.
 
 use super::failure::{Exit, Failure};
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -45,8 +45,15 @@ impl ChildServer {
         if !cfg!(feature = "server") {
             return Err(Failure::new(Exit::Error, "this inkpot was built without the server (feature `server`)"));
         }
-        let args = ["server".into(), "--listen".into(), listen.into(), "--data-dir".into(), data_dir.into()];
-        Self::start(args, log).await
+        let args: [&OsStr; 6] = [
+            "server".as_ref(),
+            "--until-stdin-ends".as_ref(),
+            "--listen".as_ref(),
+            listen.as_ref(),
+            "--data-dir".as_ref(),
+            data_dir.as_ref(),
+        ];
+        Self::start(args.map(OsStr::to_owned), log).await
     }
 
     /// Runs this binary with `args` and waits until it tells where it listens.

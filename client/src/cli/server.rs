@@ -1,6 +1,12 @@
 //! `inkpot server`: the coordinator itself, so that one binary is enough. The same arguments as `inkpotd`.
 
-use std::{ffi::OsString, iter, process::ExitCode};
+use super::output;
+use std::{
+    ffi::OsString,
+    io, iter,
+    process::{self, ExitCode},
+    thread,
+};
 
 /// The name under which the arguments reach the server: its messages are those of the program of its own.
 const PROGRAM: &str = "inkpotd";
@@ -9,6 +15,9 @@ const PROGRAM: &str = "inkpotd";
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
+    /// Die with the one who holds the other end of stdin
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
     /// Arguments of inkpotd: --listen, --data-dir, --config, --help
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     args: Vec<OsString>,
@@ -16,5 +25,17 @@ pub(crate) struct Args {
 
 /// Hands over to the server until it has stopped.
 pub(crate) fn run(args: Args) -> ExitCode {
+    if args.until_stdin_ends {
+        // Not joined: it waits for as long as the process lives.
+        thread::spawn(die_with_stdin);
+    }
     inkpot_server::cli::run(iter::once(PROGRAM.into()).chain(args.args))
+}
+
+/// Ends the process without a stop in order: nobody is there who would wait for it.
+fn die_with_stdin() {
+    // An error is the end as well.
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    output::say("the process that started this server is gone");
+    process::exit(1);
 }

@@ -123,7 +123,7 @@ impl Driver {
         let mut client = WriteServiceClient::new(channel);
         match self.attend(timeout(settings.connect_timeout, client.write(settings.request(outbound)))).await? {
             Ok(Ok(response)) => Ok(Ok(response.into_inner())),
-            Ok(Err(status)) => Ok(Err(Error::from_status(&status))),
+            Ok(Err(status)) => Ok(Err(settings.error(&status))),
             Err(_) => Ok(Err(self.unreachable("no answer in time"))),
         }
     }
@@ -153,7 +153,7 @@ impl Driver {
                 match message {
                     Ok(Some(answer)) => answers.push(answer),
                     Ok(None) => end = Some(Ok(())),
-                    Err(status) => end = Some(Err(Error::from_status(&status))),
+                    Err(status) => end = Some(Err(shared.settings.error(&status))),
                 }
                 if end.is_none() && answers.len() < ANSWERS {
                     next = inbound.message().now_or_never();

@@ -89,12 +89,8 @@ impl Admission {
     #[must_use]
     pub fn new(config: Arc<Config>) -> Self {
         let limit = config.memory.writes_bytes;
-        let memory = Memory {
-            limit,
-            bytes: Semaphore::new(permits(limit)),
-            waiting: AtomicU32::new(0),
-            hurry: Notify::new(),
-        };
+        let memory =
+            Memory { limit, bytes: Semaphore::new(permits(limit)), waiting: AtomicU32::new(0), hurry: Notify::new() };
         Self { config, memory: Arc::new(memory), tenants: Mutex::default() }
     }
 

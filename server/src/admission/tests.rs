@@ -141,7 +141,9 @@ fn merged_permits_come_back_once_and_together() {
 
 #[test]
 fn waiting_append_gets_its_permits_when_they_come_back() {
-    for (admission, len) in [(admission(1, 9000, 9000), 300), (admission(9, 1000, 9000), 600), (admission(9, 9000, 1000), 600)] {
+    for (admission, len) in
+        [(admission(1, 9000, 9000), 300), (admission(9, 1000, 9000), 600), (admission(9, 9000, 1000), 600)]
+    {
         let tenant = tenant(&admission);
         let held = tenant.try_acquire(600).unwrap();
         let alarm = Arc::new(Alarm::default());

@@ -110,6 +110,8 @@ pub struct Applier {
     volume: Option<Box<dyn VolumeSync>>,
     /// Files with bytes that no checkpoint has synced.
     unsynced: HashMap<FileId, Arc<FileView>>,
+    /// Some of them were written by recovery, and closed: only a sync of the volume tells errors of that.
+    recovered: bool,
 }
 
 impl Applier {
@@ -124,8 +126,9 @@ impl Applier {
         unsynced: Vec<Arc<FileView>>,
     ) -> Self {
         let descriptors = Descriptors::new(open_files, volume.is_some());
-        let unsynced = unsynced.into_iter().map(|view| (view.id, view)).collect();
-        Self { fs, catalog, backlog, descriptors, volume, unsynced }
+        let unsynced: HashMap<_, _> = unsynced.into_iter().map(|view| (view.id, view)).collect();
+        let recovered = !unsynced.is_empty();
+        Self { fs, catalog, backlog, descriptors, volume, unsynced, recovered }
     }
 
     /// Writes files once.
@@ -327,7 +330,7 @@ impl Applier {
     /// Makes every file that was written since the last checkpoint durable, and the directories in which names changed.
     fn sync(&mut self, dirs: &BTreeSet<String>) -> Result<(), ApplyError> {
         match &self.volume {
-            Some(volume) if self.unsynced.len() + dirs.len() > MAX_SYNC_EACH => {
+            Some(volume) if self.is_volume_owed(dirs) => {
                 volume.sync().map_err(ApplyError::Volume)?;
             }
             _ => {
@@ -350,7 +353,13 @@ impl Applier {
         self.verify_paths()?;
         self.unsynced.clear();
         self.descriptors.all_synced();
+        self.recovered = false;
         Ok(())
+    }
+
+    /// Whether only a sync of the whole volume will do, or costs less than many others.
+    fn is_volume_owed(&self, dirs: &BTreeSet<String>) -> bool {
+        self.recovered || self.descriptors.need_volume_sync() || self.unsynced.len() + dirs.len() > MAX_SYNC_EACH
     }
 
     /// Notices files whose path leads elsewhere by now, although the descriptor still works.

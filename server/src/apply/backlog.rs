@@ -13,6 +13,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
+/// Descriptors of new files that wait for the applier, at most.
+const MAX_MADE: usize = 512;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Backlog {
@@ -71,9 +74,13 @@ impl Backlog {
         self.lock().push(view);
     }
 
-    /// Hands on the descriptor of a file that was just made.
+    /// Hands on the descriptor of a file that was just made, unless many wait to be taken: then the file, in which nothing
+    /// is yet, is closed, and opened again when it is written to.
     pub fn hand_on(&self, id: FileId, file: Arc<dyn File>) {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).push((id, file));
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() < MAX_MADE {
+            made.push((id, file));
+        }
     }
 
     /// Takes the descriptors that were handed on.

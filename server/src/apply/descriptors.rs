@@ -24,6 +24,8 @@ pub struct Descriptors {
     entries: HashMap<FileId, Entry>,
     by_use: BTreeMap<u64, FileId>,
     clock: u64,
+    /// A file was given up that has unsynced bytes.
+    gave_up_unsynced: bool,
 }
 
 impl Descriptors {
@@ -31,7 +33,14 @@ impl Descriptors {
     #[must_use]
     pub fn new(capacity: usize, volume_sync: bool) -> Self {
         let capacity = capacity.max(1);
-        Self { capacity, volume_sync, entries: HashMap::new(), by_use: BTreeMap::new(), clock: 0 }
+        Self {
+            capacity,
+            volume_sync,
+            entries: HashMap::new(),
+            by_use: BTreeMap::new(),
+            clock: 0,
+            gave_up_unsynced: false,
+        }
     }
 
     /// The descriptor of a file, if it is open.
@@ -59,8 +68,11 @@ impl Descriptors {
         self.by_use.insert(self.clock, id);
         while self.entries.len() > self.capacity {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
-            if let Some(entry) = self.entries.remove(&oldest).filter(|entry| entry.unsynced && !self.volume_sync) {
-                entry.file.sync_all()?;
+            if let Some(entry) = self.entries.remove(&oldest).filter(|entry| entry.unsynced) {
+                if !self.volume_sync {
+                    entry.file.sync_all()?;
+                }
+                self.gave_up_unsynced = true;
             }
         }
         Ok(())
@@ -73,8 +85,16 @@ impl Descriptors {
         }
     }
 
+    /// Whether a file was given up since the last sync whose unsynced bytes only a sync of the volume answers for: an
+    /// error of theirs is told to nobody who opens the file again.
+    #[must_use]
+    pub fn need_volume_sync(&self) -> bool {
+        self.gave_up_unsynced && self.volume_sync
+    }
+
     /// Notes that everything is synced.
     pub fn all_synced(&mut self) {
+        self.gave_up_unsynced = false;
         self.entries.values_mut().for_each(|entry| entry.unsynced = false);
     }
 

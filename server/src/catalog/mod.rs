@@ -60,6 +60,21 @@ pub enum CatalogError {
     },
 }
 
+impl CatalogError {
+    /// The kind of the error of the file system behind it, if there is one.
+    #[must_use]
+    pub fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Open { source, .. } => source.kind(),
+            Self::Database { source, .. } => match source.as_ref() {
+                redb::Error::Io(error) => error.kind(),
+                _ => io::ErrorKind::Other,
+            },
+            Self::Row { .. } => io::ErrorKind::InvalidData,
+        }
+    }
+}
+
 /// How far a shard has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -183,9 +198,7 @@ impl Catalog {
         let after = after.map(tenant_key).filter(|after| *after >= begin);
         let from = after.as_deref().map_or(Bound::Included(begin.as_slice()), Bound::Excluded);
         let paths = self.read(PATHS)?;
-        let range = paths
-            .range::<&[u8]>((from, Bound::Unbounded))
-            .map_err(|error| self.failed(error))?;
+        let range = paths.range::<&[u8]>((from, Bound::Unbounded)).map_err(|error| self.failed(error))?;
         let mut page = Vec::new();
         for entry in range {
             let (key, id) = entry.map_err(|error| self.failed(error))?;

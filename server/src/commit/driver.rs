@@ -5,15 +5,9 @@
 use super::{ShardWriter, answers::closed, refuse_item, unknown};
 use crate::{
     admission::Admission,
-    apply::{
-        self, Request,
-        applier::Applier,
-        backlog::Backlog,
-        driver::Control,
-        registry::Registry,
-    },
+    apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, registry::Registry},
     config::Config,
-    recovery::{Ground, RecoveryError, Recovered, Unapplied, recover},
+    recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
 };
 use futures_util::FutureExt;
@@ -315,12 +309,7 @@ struct Helpers {
 }
 
 impl Helpers {
-    fn start(
-        shard: &Shard,
-        applier: Applier,
-        backlog: &Arc<Backlog>,
-        writer: &ShardWriter,
-    ) -> std::io::Result<Self> {
+    fn start(shard: &Shard, applier: Applier, backlog: &Arc<Backlog>, writer: &ShardWriter) -> std::io::Result<Self> {
         let control = Arc::new(Control::default());
         let config = &shard.spec.config;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

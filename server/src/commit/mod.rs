@@ -487,13 +487,14 @@ impl ShardWriter {
                 ShardError::Wal(WalError::Full { path, .. }) => disk_full(path),
                 _ => unknown(&error),
             };
-            self.answers.fail(&refused);
             self.permits.clear();
+            self.answers.fail(&refused);
             return Err(error);
         }
         let level = if self.unsynced_since.is_none() { Durability::Synced } else { Durability::Written };
-        self.answers.release(level);
+        // Before the acks: who has one must find the room that it had taken.
         self.permits.clear();
+        self.answers.release(level);
         Ok(())
     }
 

@@ -170,7 +170,11 @@ fn many_large_appends_fit_the_smallest_segments_that_may_be_set() {
     }
     let mut acked = 0;
     while !rig.writer.turns().is_empty() {
-        acked += rig.commit().iter().map(|event| if let Event::Ack { ack, .. } = event { ack.appends } else { 0 }).sum::<u32>();
+        acked += rig
+            .commit()
+            .iter()
+            .map(|event| if let Event::Ack { ack, .. } = event { ack.appends } else { 0 })
+            .sum::<u32>();
     }
     assert_eq!(acked, 30);
 }

@@ -56,7 +56,7 @@ fn make_shard(opening: &Opening<'_>, shard: u32) -> Result<(), Problem> {
     for directory in [&folder, &wal, &parked] {
         make_dir(fs, directory, Attributes::PRIVATE_DIR)?;
     }
-    (opening.init_shard)(fs, shard).map_err(|source| Problem::Catalog { shard, source })?;
+    (opening.init_shard)(fs, shard).map_err(Problem::of(format!("make the catalog of shard {shard}")))?;
     [&wal, &parked, &folder].into_iter().try_for_each(|directory| sync_dir(fs, directory))
 }
 

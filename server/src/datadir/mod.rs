@@ -35,7 +35,7 @@ pub struct DataDir {
 }
 
 /// Makes the empty catalog of a shard, and syncs what it writes; the folder of the shard exists, and is synced after.
-pub type InitShard<'a> = &'a dyn Fn(&dyn FileSystem, u32) -> Result<(), Box<dyn Error + Send + Sync>>;
+pub type InitShard<'a> = &'a dyn Fn(&dyn FileSystem, u32) -> io::Result<()>;
 
 /// What [`DataDir::open`] needs.
 pub struct Opening<'a> {
@@ -150,14 +150,6 @@ pub enum Problem {
     OldKernel {
         /// How it failed.
         source: io::Error,
-    },
-    /// The catalog of a shard could not be made.
-    #[error("cannot make the catalog of shard {shard}")]
-    Catalog {
-        /// The shard.
-        shard: u32,
-        /// Why not.
-        source: Box<dyn Error + Send + Sync>,
     },
     /// Anything else.
     #[error("cannot {doing}")]

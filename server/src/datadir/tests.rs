@@ -11,10 +11,10 @@ use tempfile::TempDir;
 const CATALOG: &[u8] = b"an empty catalog";
 
 /// As the catalog does it: creates a file and syncs its content.
-fn make_catalog(fs: &dyn FileSystem, shard: u32) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn make_catalog(fs: &dyn FileSystem, shard: u32) -> io::Result<()> {
     let file = fs.create(&layout::catalog(shard), Attributes::PRIVATE)?;
     file.write_at(&[CATALOG], 0)?;
-    Ok(file.sync_all()?)
+    file.sync_all()
 }
 
 fn no_probe() -> io::Result<()> {
@@ -227,11 +227,19 @@ fn volume_that_is_read_only_or_keeps_no_file_ids_is_refused_with_the_remedy() {
 #[test]
 fn catalog_that_cannot_be_made_ends_the_first_start_with_its_reason() {
     let fs = MemoryFs::new();
-    let failing = |_: &dyn FileSystem, shard| if shard == 1 { Err("no pages".into()) } else { Ok(()) };
+    let failing = |_: &dyn FileSystem, shard| if shard == 1 { Err(io::Error::other("no pages")) } else { Ok(()) };
     let error = DataDir::open(&Opening { init_shard: &failing, ..opening(&fs) }).unwrap_err();
-    assert!(matches!(error.problem, Problem::Catalog { shard: 1, .. }), "{error}");
+    assert!(error.to_string().contains("catalog of shard 1"), "{error}");
     assert_eq!(error.source().unwrap().to_string(), "no pages");
     assert!(fs.open(MANIFEST, Access::Read).is_err());
+}
+
+#[test]
+fn full_disk_while_catalogs_are_made_is_called_a_full_disk() {
+    let fs = MemoryFs::new();
+    let full = |_: &dyn FileSystem, _| Err(io::ErrorKind::StorageFull.into());
+    let problem = problem(&Opening { init_shard: &full, ..opening(&fs) });
+    assert!(matches!(problem, Problem::DiskFull { .. }), "{problem:?}");
 }
 
 fn claim_at(folder: &Path) -> Result<RealFs, DataDirError> {

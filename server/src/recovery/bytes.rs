@@ -39,6 +39,8 @@ pub(super) struct Bringer<'a> {
     ground: &'a Ground<'a>,
     files: &'a Files,
     plain: &'a mut PlainFiles,
+    /// Whether the next checkpoint can sync the whole volume.
+    volume_sync: bool,
     fresh: HashSet<FileId>,
     plain_ends: HashMap<FileId, u64>,
     gathered: BTreeMap<FileId, Parts>,
@@ -55,6 +57,7 @@ impl<'a> Bringer<'a> {
         ground: &'a Ground<'a>,
         files: &'a Files,
         plain: &'a mut PlainFiles,
+        volume_sync: bool,
         fresh: HashSet<FileId>,
         plain_ends: HashMap<FileId, u64>,
     ) -> Self {
@@ -62,6 +65,7 @@ impl<'a> Bringer<'a> {
             ground,
             files,
             plain,
+            volume_sync,
             fresh,
             plain_ends,
             gathered: BTreeMap::new(),
@@ -186,7 +190,11 @@ impl<'a> Bringer<'a> {
                 plain.set_len(*first).map_err(|source| failed(view, source))?;
                 Ok(false)
             }
-            written => written.map(|()| true).map_err(|source| failed(view, source)),
+            written => {
+                // Nobody would be told of an error after the file is closed, but by a sync of the volume.
+                let synced = written.and_then(|()| if self.volume_sync { Ok(()) } else { plain.sync_all() });
+                synced.map(|()| true).map_err(|source| failed(view, source))
+            }
         }
     }
 

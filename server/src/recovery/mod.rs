@@ -130,7 +130,12 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
     let progress = catalog.progress()?;
     let survey = Survey::read(ground.fs.as_ref(), ground.number, progress.mark, retained)?;
     if let Some(torn) = survey.torn() {
-        tracing::warn!(shard = ground.number, path = torn.path, offset = torn.offset, "the log has a torn tail, left out");
+        tracing::warn!(
+            shard = ground.number,
+            path = torn.path,
+            offset = torn.offset,
+            "the log has a torn tail, left out"
+        );
     }
     let mut fold = Fold::new(ground, &catalog, progress.running);
     survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
@@ -142,7 +147,7 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
     // A frame behind the begin frame proves it: rot in it alone would else make the epoch look as if it never was.
     log.seal()?;
     let mut plain = plain_files(ground);
-    let mut bringer = Bringer::new(ground, &files, &mut plain, fresh, plain_ends);
+    let mut bringer = Bringer::new(ground, &files, &mut plain, volume.is_some(), fresh, plain_ends);
     survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
         let sequence = frame.header.sequence;
         decode(&frame.payload, sequence, |record| bringer.take(&record, sequence))

@@ -66,12 +66,7 @@ pub fn decide(file: &File, producer: Option<&Producer>, channel: &Channel, wish:
     }
 }
 
-fn check(
-    file: &File,
-    producer: Option<&Producer>,
-    channel: &Channel,
-    wish: &Wish,
-) -> Result<Decision, Refused> {
+fn check(file: &File, producer: Option<&Producer>, channel: &Channel, wish: &Wish) -> Result<Decision, Refused> {
     let key = &file.view.key;
     if let Some(id) = &channel.producer {
         let producer = producer.ok_or_else(|| unknown_producer(file, id))?;
@@ -133,7 +128,8 @@ fn duplicate(file: &File, producer: &Producer, wish: &Wish) -> Result<Decision, 
 fn out_of_turn(file: &File, producer: Option<&Producer>, channel: &Channel, seq: u64, next: u64) -> Refused {
     let key = &file.view.key;
     let mut refused = if channel.refused && seq > next {
-        let text = format!("seq {seq} of file {key} comes after a refused one; send {next} again, or open the file anew");
+        let text =
+            format!("seq {seq} of file {key} comes after a refused one; send {next} again, or open the file anew");
         Refused::new(ErrorReason::EarlierSeqRefused, text)
     } else if let (Some(id), Some(_)) = (&channel.producer, producer.filter(|producer| is_fresh(producer))) {
         return unknown_producer(file, id);

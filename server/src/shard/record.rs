@@ -179,10 +179,7 @@ impl Encoder {
 ///
 /// # Errors
 /// [`Undecodable`] if these are not records that this version knows.
-pub fn decode<E: From<Undecodable>>(
-    payload: &Bytes,
-    mut visit: impl FnMut(Record) -> Result<(), E>,
-) -> Result<(), E> {
+pub fn decode<E: From<Undecodable>>(payload: &Bytes, mut visit: impl FnMut(Record) -> Result<(), E>) -> Result<(), E> {
     let mut reader = Reader::new(payload.clone());
     let records = u64::from(u32::from_le_bytes(reader.array()?));
     let mut records = reader.split(records)?;

@@ -43,7 +43,16 @@ pub fn view(path: &str, id: u64, state: ViewState) -> Arc<FileView> {
 /// A file without anything in it.
 pub fn file(path: &str, id: u64) -> File {
     let view = view(path, id, ViewState::default());
-    File { view, named: false, created: false, end: 0, sequence: 0, producers: FastMap::default(), changed: false, channels: 0 }
+    File {
+        view,
+        named: false,
+        created: false,
+        end: 0,
+        sequence: 0,
+        producers: FastMap::default(),
+        changed: false,
+        channels: 0,
+    }
 }
 
 /// The defaults, with tenants of these weights.

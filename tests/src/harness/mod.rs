@@ -2,6 +2,8 @@
 //!
 //! Everything here panics with the reason when it fails, because it runs in tests only.
 
+pub mod disk;
+pub mod process;
 pub mod raw;
 pub mod server;
 pub mod session;

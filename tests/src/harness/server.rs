@@ -3,7 +3,10 @@
 //! The calls that start and stop it block the thread. A test that stops a server while connections to it are open needs a
 //! runtime of several threads: on one thread they cannot close meanwhile, and the server waits for them until its deadline.
 
+pub use super::process::{binary, tool};
+
 use super::{
+    process::{Said, collect, collect_into, first_line, text, wait_for_exit},
     session::{Client, FileClient, RawSession, Token},
     wait,
 };
@@ -12,11 +15,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::{Arc, Mutex, mpsc},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -114,7 +116,8 @@ impl Home {
         tenants.dedup();
         for tenant in tenants {
             let tokens = setup.tokens.iter().filter(|(name, _)| name == tenant);
-            let files: Vec<String> = tokens.enumerate().map(|(n, (_, token))| write_token(&folder, tenant, n, token)).collect();
+            let files: Vec<String> =
+                tokens.enumerate().map(|(n, (_, token))| write_token(&folder, tenant, n, token)).collect();
             let _ = writeln!(config, "[tenants.{tenant}]\ntoken_files = {files:?}");
         }
         fs::write(folder.path().join("inkpotd.toml"), config).expect("the configuration can be written");
@@ -139,7 +142,7 @@ pub struct Server {
     home: Home,
     address: SocketAddr,
     child: Child,
-    stderr: Arc<Mutex<Vec<u8>>>,
+    stderr: Said,
 }
 
 impl Server {
@@ -328,12 +331,7 @@ fn pid_of(child: &Child) -> Pid {
 }
 
 /// Starts the process, and waits for the line that says where it listens.
-fn launch(
-    setup: &Setup,
-    home: &Home,
-    address: SocketAddr,
-    stderr: &Arc<Mutex<Vec<u8>>>,
-) -> Result<(Child, SocketAddr), String> {
+fn launch(setup: &Setup, home: &Home, address: SocketAddr, stderr: &Said) -> Result<(Child, SocketAddr), String> {
     let mut child = command(setup, home, address, &setup.args)
         .stdout(Stdio::piped())
         .spawn()
@@ -368,85 +366,4 @@ fn command(setup: &Setup, home: &Home, address: SocketAddr, args: &[String]) -> 
     }
     command.envs(setup.env.iter().map(|(name, value)| (name, value)));
     command
-}
-
-/// The server beside the test executable (`target/PROFILE/deps/e2e_...`); built if it is missing.
-///
-/// # Panics
-/// If it can be neither found nor built.
-#[must_use]
-pub fn binary() -> PathBuf {
-    beside_the_test("inkpotd", "inkpot-server")
-}
-
-/// The command line tool beside the test executable; built if it is missing.
-///
-/// # Panics
-/// If it can be neither found nor built.
-#[must_use]
-pub fn tool() -> PathBuf {
-    beside_the_test("inkpot", "inkpot-client")
-}
-
-fn beside_the_test(name: &str, package: &str) -> PathBuf {
-    static BUILDING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let test = std::env::current_exe().expect("the path of the test executable");
-    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-    let binary = profile.join(name);
-    if !binary.exists() {
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--locked", "--package", package, "--bin", name]);
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        let built = build.status().is_ok_and(|status| status.success()) && binary.exists();
-        assert!(built, "{} is missing; run: cargo build --workspace --bins", binary.display());
-    }
-    binary
-}
-
-fn wait_for_exit(child: &mut Child, bound: Duration) -> Option<ExitStatus> {
-    let deadline = Instant::now() + bound;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
-            _ => return None,
-        }
-    }
-}
-
-fn first_line(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    let mut lines = BufReader::new(pipe.expect("standard output is piped"));
-    thread::spawn(move || {
-        let mut line = String::new();
-        if lines.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-            // The test may have stopped waiting.
-            let _ = sender.send(line);
-        }
-        let _ = std::io::copy(&mut lines, &mut std::io::sink());
-    });
-    receiver
-}
-
-fn collect(pipe: Option<impl Read + Send + 'static>) -> Arc<Mutex<Vec<u8>>> {
-    let into = Arc::default();
-    collect_into(pipe, Arc::clone(&into));
-    into
-}
-
-fn collect_into(pipe: Option<impl Read + Send + 'static>, into: Arc<Mutex<Vec<u8>>>) {
-    let mut pipe = pipe.expect("standard error is piped");
-    thread::spawn(move || {
-        let mut piece = [0; 4096];
-        while let Ok(bytes @ 1..) = pipe.read(&mut piece) {
-            into.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend_from_slice(&piece[..bytes]);
-        }
-    });
-}
-
-fn text(bytes: &Mutex<Vec<u8>>) -> String {
-    String::from_utf8_lossy(&bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)).into_owned()
 }

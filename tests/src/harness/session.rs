@@ -85,7 +85,8 @@ impl RawSession {
     /// What the server says instead.
     pub async fn start(mut client: Client) -> Result<Self, Status> {
         let (sender, receiver) = mpsc::channel(64);
-        let answer = within(PATIENCE, "the answer to a new session", client.write(ReceiverStream::new(receiver))).await?;
+        let answer =
+            within(PATIENCE, "the answer to a new session", client.write(ReceiverStream::new(receiver))).await?;
         Ok(Self { sender: Some(sender), stream: answer.into_inner(), kept: VecDeque::new() })
     }
 
@@ -128,9 +129,9 @@ impl RawSession {
         let channel = open.channel;
         self.frame(write_request::Frame::Open(open)).await;
         self.take("an answer to an Open", |frame| match frame {
-            Frame::Opened(opened) if opened.channel == channel => Ok(Ok(opened)),
-            Frame::Nack(nack) if nack.channel == channel && nack.seq == 0 => Ok(Err(nack)),
-            other => Err(other),
+            Frame::Opened(opened) if opened.channel == channel => Picked::It(Ok(opened)),
+            Frame::Nack(nack) if nack.channel == channel && nack.seq == 0 => Picked::It(Err(nack)),
+            other => Picked::Other(other),
         })
         .await
     }
@@ -149,10 +150,10 @@ impl RawSession {
     /// The nack.
     pub async fn acked(&mut self, channel: u32, seq: u64) -> Result<Ack, Nack> {
         self.take(&format!("the ack of append {seq} on channel {channel}"), |frame| match frame {
-            Frame::Ack(ack) if ack.channel == channel && ack.through_seq >= seq => Ok(Some(Ok(ack))),
-            Frame::Ack(ack) if ack.channel == channel => Ok(None),
-            Frame::Nack(nack) if nack.channel == channel => Ok(Some(Err(nack))),
-            other => Err(other),
+            Frame::Ack(ack) if ack.channel == channel && ack.through_seq >= seq => Picked::It(Ok(ack)),
+            Frame::Ack(ack) if ack.channel == channel => Picked::OnTheWay,
+            Frame::Nack(nack) if nack.channel == channel => Picked::It(Err(nack)),
+            other => Picked::Other(other),
         })
         .await
     }
@@ -172,9 +173,9 @@ impl RawSession {
     /// If an ack of the channel comes, or nothing.
     pub async fn nack(&mut self, channel: u32) -> Nack {
         self.take(&format!("a nack on channel {channel}"), |frame| match frame {
-            Frame::Nack(nack) if nack.channel == channel => Ok(nack),
+            Frame::Nack(nack) if nack.channel == channel => Picked::It(nack),
             Frame::Ack(ack) if ack.channel == channel => panic!("an ack came where a nack must: {ack:?}"),
-            other => Err(other),
+            other => Picked::Other(other),
         })
         .await
     }
@@ -187,9 +188,9 @@ impl RawSession {
         let action = FinishAction::Commit.into();
         self.frame(write_request::Frame::Finish(Finish { channel, action, ..Finish::default() })).await;
         self.take("the answer to a Finish", |frame| match frame {
-            Frame::Finished(finished) if finished.channel == channel => Ok(Ok(finished)),
-            Frame::Nack(nack) if nack.channel == channel && nack.seq == 0 => Ok(Err(nack)),
-            other => Err(other),
+            Frame::Finished(finished) if finished.channel == channel => Picked::It(Ok(finished)),
+            Frame::Nack(nack) if nack.channel == channel && nack.seq == 0 => Picked::It(Err(nack)),
+            other => Picked::Other(other),
         })
         .await
     }
@@ -198,8 +199,8 @@ impl RawSession {
     pub async fn ping(&mut self, token: u64) {
         self.frame(write_request::Frame::Ping(Ping { token })).await;
         self.take("a Pong", |frame| match frame {
-            Frame::Pong(pong) if pong.token == token => Ok(()),
-            other => Err(other),
+            Frame::Pong(pong) if pong.token == token => Picked::It(()),
+            other => Picked::Other(other),
         })
         .await;
     }
@@ -250,7 +251,7 @@ impl RawSession {
     }
 
     /// Waits for the frame that the test is about; keeps the others for later.
-    async fn take<T: Taken>(&mut self, what: &str, mut pick: impl FnMut(Frame) -> Result<T, Frame>) -> T::Done {
+    async fn take<T>(&mut self, what: &str, mut pick: impl FnMut(Frame) -> Picked<T>) -> T {
         let mut passed = VecDeque::new();
         let done = loop {
             let frame = match self.next().await {
@@ -258,12 +259,9 @@ impl RawSession {
                 ended => panic!("the session ended before {what}: {ended:?}; before that: {passed:?}"),
             };
             match pick(frame) {
-                Ok(taken) => {
-                    if let Some(done) = taken.done() {
-                        break done;
-                    }
-                }
-                Err(other) => passed.push_back(other),
+                Picked::It(done) => break done,
+                Picked::OnTheWay => {}
+                Picked::Other(other) => passed.push_back(other),
             }
         };
         passed.append(&mut self.kept);
@@ -272,30 +270,14 @@ impl RawSession {
     }
 }
 
-/// What [`RawSession::take`] picked: it, or a reason to go on.
-trait Taken {
-    type Done;
-    fn done(self) -> Option<Self::Done>;
-}
-
-macro_rules! taken {
-    ($($of:ty),*) => {
-        $(impl Taken for $of {
-            type Done = Self;
-            fn done(self) -> Option<Self> {
-                Some(self)
-            }
-        })*
-    };
-}
-
-taken!((), Nack, Result<Opened, Nack>, Result<Finished, Nack>);
-
-impl Taken for Option<Result<Ack, Nack>> {
-    type Done = Result<Ack, Nack>;
-    fn done(self) -> Self {
-        self
-    }
+/// What a frame is to a test that waits for one.
+enum Picked<T> {
+    /// It.
+    It(T),
+    /// One that comes before it, and is done with.
+    OnTheWay,
+    /// Something else, to be kept.
+    Other(Frame),
 }
 
 /// Awaits with a bound.

@@ -204,18 +204,18 @@ impl Demo<'_> {
             if !placed.is_empty() {
                 applied(&files, path).await?;
             }
-            reports.push(FileReport::compare(&files, path, &self.place.plain(path), placed).await?);
+            reports.push(FileReport::compare(&files, path, &self.place.plain(path), placed).await);
         }
         Ok(reports)
     }
 }
 
-/// Waits until the plain file has all that is committed.
+/// Waits until the plain file has all that is committed. One that another program changed is left as it is.
 async fn applied(files: &Files, path: &str) -> Result<(), Failure> {
     let since = Instant::now();
     loop {
         let file = files.stat(path).await.map_err(|error| Failure::reading(path, &error))?;
-        if file.applied_size >= file.size {
+        if file.applied_size >= file.size || file.foreign_change {
             return Ok(());
         }
         if since.elapsed() > APPLIED_WITHIN {

@@ -9,9 +9,9 @@ use super::{
     verify::{self, Content, Placed, Tiled},
 };
 use futures_util::StreamExt;
-use inkpot_client::{Files, ReadOptions};
+use inkpot_client::{Error, Files, ReadOptions};
 use serde::Serialize;
-use std::{path::Path, pin::pin};
+use std::{fmt::Display, path::Path, pin::pin};
 
 /// A file in the end. Digests are SHA-256 in hexadecimal.
 #[derive(Debug, Serialize)]
@@ -23,61 +23,68 @@ pub(super) struct FileReport {
     bytes: u64,
     sha256_sent: Option<String>,
     /// Of the plain file, read without the server.
-    sha256_file: String,
+    sha256_file: Option<String>,
     /// Of what the server's Read gives.
-    sha256_read: String,
+    sha256_read: Option<String>,
     equal: bool,
-    /// What is wrong with the acks, if they do not tile the file.
+    /// Why a digest is unknown.
     fault: Option<String>,
 }
 
 impl FileReport {
-    /// Puts the acked appends together and compares them with the file, by both ways of reading it.
-    pub(super) async fn compare(files: &Files, path: &str, plain: &Path, placed: Vec<Placed>) -> Result<Self, Failure> {
+    /// Puts the acked appends together and compares them with the file, by both ways of reading it. What cannot be
+    /// read is not equal.
+    pub(super) async fn compare(files: &Files, path: &str, plain: &Path, placed: Vec<Placed>) -> Self {
         // A share of a short text can be empty; then there is no file.
-        let (read, on_disk) = if placed.is_empty() {
-            Default::default()
+        let (on_disk, read) = if placed.is_empty() {
+            (Ok(Content::default()), Ok(Content::default()))
         } else {
-            (read(files, path).await?, Content::of_file(plain).map_err(|e| Failure::error(plain.display(), e))?)
+            (Content::of_file(plain), read(files, path).await)
         };
         let records_acked = placed.iter().map(|append| append.records.len() as u64).sum();
-        let (sent, fault) = match verify::tile(placed) {
-            Ok(tiled) => (Some(tiled), None),
-            Err(fault) => (None, Some(fault.to_string())),
+        let mut faults = Vec::new();
+        let sent = known("acks", verify::tile(placed), &mut faults);
+        let on_disk = known("plain file", on_disk, &mut faults).map(Content::finish);
+        let read = known("Read", read, &mut faults).map(Content::finish);
+        let same = |found: &Option<(u64, String)>, sent: &Tiled| {
+            found.as_ref().is_some_and(|(bytes, sha256)| *bytes == sent.bytes && *sha256 == sent.sha256)
         };
-        let (read, on_disk) = (read.finish(), on_disk.finish());
-        let same = |tiled: &Tiled| [&read, &on_disk].iter().all(|(n, sum)| *n == tiled.bytes && *sum == tiled.sha256);
-        Ok(Self {
+        Self {
             path: path.to_owned(),
             records_sent: 0,
             records_acked,
-            bytes: sent.as_ref().map_or(0, |tiled| tiled.bytes),
-            equal: sent.as_ref().is_some_and(same),
-            sha256_sent: sent.map(|tiled| tiled.sha256),
-            sha256_file: on_disk.1,
-            sha256_read: read.1,
-            fault,
-        })
+            bytes: sent.as_ref().map_or(0, |sent| sent.bytes),
+            equal: sent.as_ref().is_some_and(|sent| same(&on_disk, sent) && same(&read, sent)),
+            sha256_sent: sent.map(|sent| sent.sha256),
+            sha256_file: on_disk.map(|(_, sha256)| sha256),
+            sha256_read: read.map(|(_, sha256)| sha256),
+            fault: (!faults.is_empty()).then(|| faults.join("; ")),
+        }
     }
 
     fn line(&self) -> String {
         let Self { path, records_sent, records_acked, bytes, .. } = self;
         let verdict = if self.equal { "equal" } else { "NOT EQUAL" };
-        let sent = self.sha256_sent.as_deref().unwrap_or("unknown");
-        let fault = self.fault.as_ref().map(|fault| format!("\n  acks   {fault}")).unwrap_or_default();
+        let [sent, file, read] = [&self.sha256_sent, &self.sha256_file, &self.sha256_read]
+            .map(|sha256| sha256.as_deref().unwrap_or("unknown"));
+        let fault = self.fault.as_ref().map(|fault| format!("\n  fault  {fault}")).unwrap_or_default();
         format!(
             "{path}: {records_sent} records sent, {records_acked} acked, {bytes} bytes: {verdict}\n  sent   {sent}\n  \
-             file   {}\n  read   {}{fault}",
-            self.sha256_file, self.sha256_read
+             file   {file}\n  read   {read}{fault}"
         )
     }
 }
 
-async fn read(files: &Files, path: &str) -> Result<Content, Failure> {
+/// What was found out, or nothing and one fault more.
+fn known<T, E: Display>(source: &str, found: Result<T, E>, faults: &mut Vec<String>) -> Option<T> {
+    found.map_err(|error| faults.push(format!("{source}: {error}"))).ok()
+}
+
+async fn read(files: &Files, path: &str) -> Result<Content, Error> {
     let mut content = Content::default();
     let mut pieces = pin!(files.read(path, ReadOptions::default()));
     while let Some(piece) = pieces.next().await {
-        content.push(&piece.map_err(|error| Failure::reading(path, &error))?.data);
+        content.push(&piece?.data);
     }
     Ok(content)
 }

@@ -51,7 +51,6 @@ pub(super) enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tiled {
     pub(super) bytes: u64,
-    pub(super) records: u64,
     pub(super) sha256: String,
 }
 
@@ -60,17 +59,15 @@ pub(super) fn tile(mut appends: Vec<Placed>) -> Result<Tiled, Fault> {
     appends.sort_by_key(|append| append.first_offset);
     let mut digest = Sha256::new();
     let mut end = 0;
-    let mut records = 0;
     let mut next_of: HashMap<usize, u64> = HashMap::new();
     for append in &appends {
         end = lay(append, end)?;
         let next = next_of.entry(append.producer).or_default();
         in_order(append, *next)?;
         *next += 1;
-        records += append.records.len() as u64;
         append.records.iter().for_each(|record| digest.update(record));
     }
-    Ok(Tiled { bytes: end, records, sha256: hex(digest) })
+    Ok(Tiled { bytes: end, sha256: hex(digest) })
 }
 
 /// Checks that an append begins at `at`; gives its end.

@@ -49,7 +49,10 @@ fn pushed_piece_is_committed_and_waits() {
     let since = view.state().pending_since.unwrap();
     backlog.push(&view, piece(10, 5, 2));
     let state = view.state();
-    assert_eq!((state.exists, state.committed, state.applied, state.pending_bytes, backlog.bytes()), (true, 15, 0, 15, 15));
+    assert_eq!(
+        (state.exists, state.committed, state.applied, state.pending_bytes, backlog.bytes()),
+        (true, 15, 0, 15, 15)
+    );
     assert_eq!(state.pending_since, Some(since), "the first one counts");
     assert_eq!(state.pending.iter().map(|piece| (piece.offset, piece.sequence)).collect::<Vec<_>>(), [(0, 1), (10, 2)]);
 }

@@ -17,7 +17,8 @@ use std::{
 };
 
 fn write(fs: &dyn FileSystem, path: &str, content: &[u8]) {
-    let mut dirs: Vec<&str> = std::iter::successors(Some(parent(path)), |dir| Some(parent(dir))).take_while(|dir| !dir.is_empty()).collect();
+    let mut dirs: Vec<&str> =
+        std::iter::successors(Some(parent(path)), |dir| Some(parent(dir))).take_while(|dir| !dir.is_empty()).collect();
     while let Some(dir) = dirs.pop() {
         fs.create_dir(dir, Attributes::PRIVATE_DIR).unwrap();
     }
@@ -28,7 +29,8 @@ fn write(fs: &dyn FileSystem, path: &str, content: &[u8]) {
 /// pieces of these lengths in memory.
 fn laid_out(content: &[u8], applied: usize, parked: usize, pieces: &[usize]) -> (MemoryFs, Arc<FileView>) {
     let fs = MemoryFs::new();
-    let mut state = ViewState { exists: true, committed: parked as u64, applied: applied as u64, ..ViewState::default() };
+    let mut state =
+        ViewState { exists: true, committed: parked as u64, applied: applied as u64, ..ViewState::default() };
     for len in pieces {
         let from = usize::try_from(state.committed).unwrap();
         let data = Bytes::copy_from_slice(&content[from..from + len]);

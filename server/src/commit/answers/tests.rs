@@ -92,9 +92,9 @@ fn no_ack_spans_two_generations() {
 
 #[test]
 fn duplicates_have_acks_of_their_own() {
-    let appends = [duplicate(3, Some((10, 15))), duplicate(4, Some((15, 20))), taken(5, 20, 25), duplicate(5, Some((20, 25)))];
-    let expected =
-        [(4, Some(10), Some(20), 2, 2), (5, Some(20), Some(25), 1, 0), (5, Some(20), Some(25), 1, 1)];
+    let appends =
+        [duplicate(3, Some((10, 15))), duplicate(4, Some((15, 20))), taken(5, 20, 25), duplicate(5, Some((20, 25)))];
+    let expected = [(4, Some(10), Some(20), 2, 2), (5, Some(20), Some(25), 1, 0), (5, Some(20), Some(25), 1, 1)];
     assert_eq!(shapes(&appends), expected);
 }
 
@@ -120,10 +120,15 @@ fn channels_and_sessions_do_not_share_acks() {
     answers.ack(&two, 2, taken(3, 6, 7));
     answers.ack(&one, 2, taken(3, 6, 7));
     answers.release(Durability::Synced);
-    let of = |session| told(session).into_iter().map(|event| match event {
-        Event::Ack { channel, ack } => (channel, ack.through_seq, ack.appends),
-        other => panic!("not an ack: {other:?}"),
-    }).collect::<Vec<_>>();
+    let of = |session| {
+        told(session)
+            .into_iter()
+            .map(|event| match event {
+                Event::Ack { channel, ack } => (channel, ack.through_seq, ack.appends),
+                other => panic!("not an ack: {other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
     assert_eq!((of(&one), of(&two)), (vec![(1, 1, 1), (2, 2, 1), (2, 3, 1)], vec![(2, 3, 1)]));
 }
 
@@ -143,7 +148,8 @@ fn answers_keep_their_order_and_nothing_is_told_before_its_time() {
     answers.release(Durability::Synced);
     let events = told(&session);
     assert_eq!((&events[0], &events[5]), (&opened, &finished));
-    let nack = |channel, seq, answers_append| Event::Nack { channel, seq, refused: Box::new(refused()), answers_append };
+    let nack =
+        |channel, seq, answers_append| Event::Nack { channel, seq, refused: Box::new(refused()), answers_append };
     assert_eq!((&events[2], &events[4]), (&nack(1, 2, true), &nack(7, 0, false)));
     assert_eq!((ack_of(events[1].clone()).through_seq, ack_of(events[3].clone()).through_seq), (1, 2));
     assert_eq!(events.len(), 6);
@@ -185,7 +191,9 @@ fn question_is_answered_when_the_commit_is_through() {
 fn failed_commit_answers_every_append_once() {
     let session = link();
     let mut answers = Answers::default();
-    for append in [taken(3, 0, 5), taken(4, 5, 6), taken(5, 6, 9), duplicate(1, None), duplicate(2, None), taken(6, 20, 21)] {
+    for append in
+        [taken(3, 0, 5), taken(4, 5, 6), taken(5, 6, 9), duplicate(1, None), duplicate(2, None), taken(6, 20, 21)]
+    {
         answers.ack(&session, 1, append);
     }
     answers.nack(&session, 1, 9, Box::new(refused()));
@@ -217,7 +225,10 @@ fn failed_commit_reveals_nothing_that_did_not_become_durable() {
     let mut found = Vec::new();
     for event in events {
         let Event::Nack { channel, seq, refused, answers_append } = event else { panic!("not a nack: {event:?}") };
-        assert_eq!((refused.expected_offset, refused.current_epoch, refused.reason), (None, None, ErrorReason::ShardClosed));
+        assert_eq!(
+            (refused.expected_offset, refused.current_epoch, refused.reason),
+            (None, None, ErrorReason::ShardClosed)
+        );
         assert_eq!(refused.outcome, inkpot_proto::v1::Outcome::NotApplied);
         found.push((channel, seq, answers_append));
     }
@@ -235,10 +246,12 @@ struct Append {
 fn append() -> impl Strategy<Value = Append> {
     let range = prop::option::of((0..4u64, 1..3u64).prop_map(|(first, len)| (first, first + len)));
     let seq = 1..6u64;
-    (0..2usize, 1..3u32, seq, range, any::<bool>(), 1..3u64).prop_map(|(session, channel, seq, range, duplicate, generation)| {
-        let duplicate = duplicate || range.is_none();
-        Append { session, channel, taken: Taken { seq, range, duplicate, generation, synced_seq: 0 } }
-    })
+    (0..2usize, 1..3u32, seq, range, any::<bool>(), 1..3u64).prop_map(
+        |(session, channel, seq, range, duplicate, generation)| {
+            let duplicate = duplicate || range.is_none();
+            Append { session, channel, taken: Taken { seq, range, duplicate, generation, synced_seq: 0 } }
+        },
+    )
 }
 
 proptest! {

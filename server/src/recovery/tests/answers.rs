@@ -68,7 +68,10 @@ fn failed_sync_of_the_log_makes_the_outcome_unknown_and_is_not_tried_again() {
     // What waits in a queue was never taken.
     machine.send(channels[0], Synced);
     machine.fail_over(&failure).unwrap();
-    assert_eq!(refusals(&mut machine), [(3, OutcomeUnknown, Outcome::Unknown), (6, ErrorReason::ShardClosed, Outcome::NotApplied)]);
+    assert_eq!(
+        refusals(&mut machine),
+        [(3, OutcomeUnknown, Outcome::Unknown), (6, ErrorReason::ShardClosed, Outcome::NotApplied)]
+    );
     let after = calls_on_segments(&machine, Op::SyncData);
     for (path, calls) in &before {
         assert_eq!(after.get(path).unwrap_or(calls), calls, "{path} was synced again after its sync had failed");

@@ -103,7 +103,13 @@ fn refusal_of_open(machine: &mut Machine, stream: Stream) -> Vec<ErrorReason> {
 
 /// Everything that was sent, as it was acknowledged.
 fn sent(machine: &mut Machine) -> Vec<u8> {
-    machine.model.life(APP_P, 1).iter().filter(|sent| sent.level.is_some()).flat_map(|sent| sent.data.to_vec()).collect()
+    machine
+        .model
+        .life(APP_P, 1)
+        .iter()
+        .filter(|sent| sent.level.is_some())
+        .flat_map(|sent| sent.data.to_vec())
+        .collect()
 }
 
 /// What a reader gets from `offset` on.

@@ -235,8 +235,12 @@ struct Try {
 
 fn attempt() -> impl Strategy<Value = Try> {
     let expected = prop_oneof![3 => Just(None), 1 => (0..40u64).prop_map(Some)];
-    (0..3usize, 1..12u64, 1..4u64, expected)
-        .prop_map(|(by, seq, len, expected_offset)| Try { by, seq, len, expected_offset })
+    (0..3usize, 1..12u64, 1..4u64, expected).prop_map(|(by, seq, len, expected_offset)| Try {
+        by,
+        seq,
+        len,
+        expected_offset,
+    })
 }
 
 proptest! {

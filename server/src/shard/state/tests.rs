@@ -37,7 +37,10 @@ fn file_is_found_by_id_and_path_until_it_is_removed() {
     let mut files = Files::new(1);
     files.insert(file("a", 1));
     files.insert(file("b", 2));
-    assert_eq!((files.id_of(&key("a")), files.id_of(&key("b")), files.id_of(&key("c"))), (Some(id(1)), Some(id(2)), None));
+    assert_eq!(
+        (files.id_of(&key("a")), files.id_of(&key("b")), files.id_of(&key("c"))),
+        (Some(id(1)), Some(id(2)), None)
+    );
     assert_eq!(files.iter().count(), 2);
     files.remove(id(1));
     assert!(files.get(id(1)).is_none() && files.get_mut(id(1)).is_none());

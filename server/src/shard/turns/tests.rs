@@ -57,8 +57,15 @@ fn items_of_a_tenant_come_in_the_order_they_were_queued() {
     turns.push_batch(batch(&one, &[3, 4]), now);
     turns.push(&tenant, finish(&two, 7));
     assert!(!turns.is_empty());
-    let expected =
-        [("write", 1, 1), ("write", 1, 2), ("finish", 1, 1), ("write", 2, 1), ("write", 1, 1), ("write", 1, 2), ("finish", 2, 7)];
+    let expected = [
+        ("write", 1, 1),
+        ("write", 1, 2),
+        ("finish", 1, 1),
+        ("write", 2, 1),
+        ("write", 1, 1),
+        ("write", 1, 2),
+        ("finish", 2, 7),
+    ];
     assert_eq!(drain(&mut turns), expected);
     assert!(turns.is_empty() && turns.next().is_none());
 }

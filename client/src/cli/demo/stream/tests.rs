@@ -48,7 +48,7 @@ async fn producer_waits_for_the_kill_before_its_last_third_and_then_sends_all() 
         tally.release();
         let harvest = timeout(Duration::from_secs(10), producer).await.unwrap().unwrap().unwrap();
         assert_eq!((tally.sent(), tally.acked()), (total, total));
-        let tiled: u64 = harvest.placed.into_iter().map(|placed| verify::tile(placed).unwrap().records).sum();
-        assert_eq!(tiled, total);
+        let tiled: u64 = harvest.placed.into_iter().map(|placed| verify::tile(placed).unwrap().bytes).sum();
+        assert_eq!(tiled, lines.iter().map(|line| line.len() as u64).sum::<u64>());
     }
 }
