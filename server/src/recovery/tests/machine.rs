@@ -135,7 +135,7 @@ impl Machine {
             cluster_id: 7,
             files: Attributes { mode: 0o750, uid: None, gid: None },
             probe: &|| Ok(()),
-            init_shard: &|fs, shard| Catalog::create(fs, shard).map_err(Into::into),
+            init_shard: &|fs, shard| Catalog::create(fs, shard).map_err(std::io::Error::other),
         })?;
         self.registry = Arc::default();
         self.retained = None;
