@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
-use tokio::sync::{Notify, Semaphore, TryAcquireError, futures::Notified};
+use tokio::sync::{Notify, Semaphore, futures::Notified};
 
 /// What an append is charged at least, in bytes: its place in queues costs memory too.
 pub const MIN_CHARGE_BYTES: u64 = 256;
@@ -251,10 +251,7 @@ fn charge(len: u64) -> u32 {
 }
 
 fn take(semaphore: &Semaphore, n: u32) -> Option<tokio::sync::SemaphorePermit<'_>> {
-    match semaphore.try_acquire_many(n) {
-        Ok(permit) => Some(permit),
-        Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
-    }
+    semaphore.try_acquire_many(n).ok()
 }
 
 #[cfg(test)]

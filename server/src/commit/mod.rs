@@ -196,7 +196,7 @@ impl ShardWriter {
         let append = usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
         let enough = FRAME_BYTES.min(self.log.max_payload().saturating_sub(append + NAMES_BYTES));
         while self.encoder.is_empty() || self.encoder.len() < enough {
-            let Some(item) = self.turns.next() else { break };
+            let Some(item) = self.turns.take() else { break };
             self.take(item, now)?;
         }
         self.finish(now)
@@ -283,7 +283,7 @@ impl ShardWriter {
     pub fn close(mut self, refused: &Refused) -> Retained {
         self.answers.fail(refused);
         let closed = closed("the append was not taken");
-        while let Some(item) = self.turns.next() {
+        while let Some(item) = self.turns.take() {
             refuse_item(item, &closed);
         }
         for ((_, number), channel) in self.channels.drain() {

@@ -27,6 +27,9 @@ const FILES_AT_ONCE: usize = 512;
 /// Bytes of one file: where each part belongs, and the frame that carried it.
 type Parts = Vec<(u64, Bytes, u64)>;
 
+/// Files that were written to, and pieces that could not be brought to theirs.
+type Brought = (Vec<Arc<FileView>>, Vec<(Arc<FileView>, Piece)>);
+
 /// What stands where a plain file should.
 enum Ours {
     Yes(Arc<dyn File>),
@@ -88,7 +91,7 @@ impl<'a> Bringer<'a> {
     pub(super) fn finish(
         mut self,
         touched: &HashSet<FileId>,
-    ) -> Result<(Vec<Arc<FileView>>, Vec<(Arc<FileView>, Piece)>), RecoveryError> {
+    ) -> Result<Brought, RecoveryError> {
         self.write()?;
         let mut unsynced = Vec::new();
         for id in touched {

@@ -107,7 +107,7 @@ impl Turns {
     }
 
     /// The next item in turn.
-    pub fn next(&mut self) -> Option<Item> {
+    pub fn take(&mut self) -> Option<Item> {
         loop {
             let queue = self.queues.front_mut()?;
             let Some(cost) = queue.front_cost() else {

@@ -65,7 +65,8 @@ fn piece_of_a_synced_frame_is_synced_and_a_later_one_is_not() {
     backlog.push(&view, piece(0, 10, 7));
     assert_eq!(view.state().synced, 10);
     backlog.push(&view, piece(10, 5, 8));
-    assert_eq!((view.state().synced, view.state().committed), (10, 15));
+    let state = view.state();
+    assert_eq!((state.synced, state.committed), (10, 15));
 }
 
 #[test]
@@ -151,5 +152,8 @@ fn nothing_is_lost_between_a_shard_that_pushes_and_an_applier_that_takes() {
         assert_eq!(applier.join().unwrap(), PIECES);
     });
     assert_eq!((backlog.bytes(), backlog.take().len()), (0, 0));
-    assert!(views.iter().all(|view| !view.state().listed && view.state().pending_bytes == 0));
+    for view in views {
+        let state = view.state();
+        assert_eq!((state.listed, state.pending_bytes), (false, 0));
+    }
 }

@@ -42,7 +42,10 @@ fn shape(ack: &Ack) -> (u64, Option<u64>, Option<u64>, u32, u32) {
     (ack.through_seq, ack.first_offset, ack.end_offset, ack.appends, ack.duplicates)
 }
 
-fn shapes(appends: &[Taken]) -> Vec<(u64, Option<u64>, Option<u64>, u32, u32)> {
+/// Through which seq, from where, to where, how many duplicates, how many appends.
+type Shape = (u64, Option<u64>, Option<u64>, u32, u32);
+
+fn shapes(appends: &[Taken]) -> Vec<Shape> {
     acks(Durability::Synced, appends).iter().map(shape).collect()
 }
 

@@ -153,7 +153,8 @@ fn stream_ends_after_what_is_queued_and_what_still_came() {
 
 #[test]
 fn reader_that_waits_is_woken_by_every_kind_of_end() {
-    let ends: [(fn(&Outbox), Option<Event>); 3] =
+    type End = fn(&Outbox);
+    let ends: [(End, Option<Event>); 3] =
         [(Outbox::end, None), (Outbox::close, None), (|outbox| outbox.cut(no()), Some(Event::Fail(no())))];
     for (end, last) in ends {
         let outbox = Outbox::default();

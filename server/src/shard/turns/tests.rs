@@ -30,12 +30,12 @@ fn label(item: &Item) -> (&'static str, u64, u64) {
 }
 
 fn drain(turns: &mut Turns) -> Vec<(&'static str, u64, u64)> {
-    std::iter::from_fn(|| turns.next()).map(|item| label(&item)).collect()
+    std::iter::from_fn(|| turns.take()).map(|item| label(&item)).collect()
 }
 
 /// What the next item is charged, and the tenant that has it.
 fn serve(turns: &mut Turns) -> Option<(String, u64)> {
-    turns.next().map(|item| match item {
+    turns.take().map(|item| match item {
         Item::Write(session, write) => (session.tenant.name.to_string(), cost(&write)),
         other => panic!("not an append: {other:?}"),
     })
@@ -67,7 +67,7 @@ fn items_of_a_tenant_come_in_the_order_they_were_queued() {
         ("finish", 2, 7),
     ];
     assert_eq!(drain(&mut turns), expected);
-    assert!(turns.is_empty() && turns.next().is_none());
+    assert!(turns.is_empty() && turns.take().is_none());
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn nothing_waits_once_the_last_item_is_taken() {
     let mut turns = Turns::default();
     let now = Instant::now();
     turns.push_batch(batch(&one, &[5]), now);
-    assert!(turns.next().is_some());
+    assert!(turns.take().is_some());
     assert_eq!((turns.is_empty(), turns.due(now)), (true, None));
 }
 
@@ -162,7 +162,7 @@ fn newcomer_is_served_after_one_turn_of_each_other_tenant() {
         turns.push_batch(batch(busy, &[16 << 10; 100]), Instant::now());
     }
     for _ in 0..13 {
-        turns.next().unwrap();
+        turns.take().unwrap();
     }
     turns.push_batch(batch(&tenants[2], &[100]), Instant::now());
     let mut before = HashMap::<String, u64>::new();
@@ -246,7 +246,7 @@ fn gathering_ends_with_so_many_records() {
     assert_eq!(turns.due(now), Some(now + DELAY));
     turns.push_batch(of_records(3, 1), now);
     assert_eq!(turns.due(now), Some(now));
-    assert_eq!(label(&turns.next().unwrap()), ("write", 1, 1));
+    assert_eq!(label(&turns.take().unwrap()), ("write", 1, 1));
     assert_eq!(turns.due(now), Some(now + DELAY), "what was taken does not count");
 }
 
@@ -259,7 +259,7 @@ fn gathering_ends_with_so_many_bytes() {
     assert_eq!(turns.due(now), Some(now + DELAY));
     turns.push_batch(batch(&one, &[1]), now);
     assert_eq!(turns.due(now), Some(now));
-    turns.next().unwrap();
+    turns.take().unwrap();
     assert_eq!(turns.due(now), Some(now + DELAY));
 }
 
@@ -303,7 +303,7 @@ fn what_is_left_of_a_turn_is_due_as_it_was() {
     let mut turns = Turns::default();
     let began = Instant::now();
     turns.push_batch(batch(&one, &[1, 1]), began);
-    turns.next().unwrap();
+    turns.take().unwrap();
     turns.push_batch(batch(&one, &[1]), began + DELAY * 2);
     assert_eq!(turns.due(began + DELAY * 2), Some(began + DELAY));
 }
@@ -360,7 +360,7 @@ proptest! {
             turns.push_batch(batch(&session(&admission.tenant(&name(&names[n])), n as u64), lens), Instant::now());
         }
         let mut served = vec![(0usize, 0u64); tenants.len()];
-        while let Some(item) = turns.next() {
+        while let Some(item) = turns.take() {
             let Item::Write(session, write) = item else { panic!("not an append: {item:?}") };
             let at = usize::try_from(session.id).unwrap();
             served[at] = (served[at].0 + 1, served[at].1 + cost(&write));
