@@ -4,7 +4,7 @@
 use super::{
     backlog::Backlog,
     descriptors::Descriptors,
-    plain::{difference, displaced, open_ours},
+    plain::{barred, difference, displaced, open_ours},
     view::{FileView, Parked, Piece, Seen},
 };
 use crate::{
@@ -142,7 +142,7 @@ impl Applier {
         let mut round = Round::default();
         let hurry = self.backlog.is_over_budget();
         for view in self.backlog.take() {
-            if round.disk_full || !is_due(&view, which, hurry, now) {
+            if !is_due(&view, which, hurry, now) {
                 self.backlog.put_back(view);
                 continue;
             }
@@ -153,7 +153,8 @@ impl Applier {
             let written = self.write(&view, through)?;
             round.files += usize::from(written.bytes > 0);
             round.bytes += written.bytes;
-            round.disk_full = written.disk_full;
+            // One file may be without room, by a quota, and the next one have some.
+            round.disk_full |= written.disk_full;
             self.list_again(view);
         }
         self.backlog.set_disk_full(round.disk_full);
@@ -222,6 +223,12 @@ impl Applier {
             self.descriptors.mark_unsynced(view.id);
             let written = file.write_at(&slices, applied);
             if let Err(error) = &written
+                && let Some(what) = barred(error)
+            {
+                file.set_len(applied).map_err(failed)?;
+                return Ok(self.found_foreign(view, what.to_owned(), round));
+            }
+            if let Err(error) = &written
                 && is_full(error)
             {
                 // A part of it may be there: it is cut off, so that the file is again as we last saw it.
@@ -256,7 +263,7 @@ impl Applier {
 
     fn open(&mut self, view: &Arc<FileView>) -> Result<Result<Arc<dyn File>, String>, ApplyError> {
         if let Some(file) = self.descriptors.get(view.id) {
-            return Ok(Ok(file));
+            return Ok(self.check_name(view).map_or(Ok(file), Err));
         }
         let opened = open_ours(self.fs.as_ref(), view)
             .map_err(|source| ApplyError::File { path: view.key.plain_path(), source })?;
@@ -266,12 +273,31 @@ impl Applier {
         Ok(opened)
     }
 
+    /// Now and then: whether the path still leads to the file that is open. `Some` tells what became of it.
+    fn check_name(&mut self, view: &FileView) -> Option<String> {
+        if !self.descriptors.is_look_due(view.id, Instant::now()) {
+            return None;
+        }
+        let seen = view.state().seen;
+        match self.fs.metadata(&view.key.plain_path()) {
+            Ok(found) => seen.filter(|seen| seen.inode != found.inode).map(|_| "was replaced".to_owned()),
+            Err(error) => displaced(&error).map(str::to_owned),
+        }
+    }
+
     fn keep_open(&mut self, id: FileId, file: Arc<dyn File>) -> Result<(), ApplyError> {
         self.descriptors.insert(id, file).map_err(|source| ApplyError::File { path: id.to_string(), source })
     }
 
     fn found_foreign(&mut self, view: &Arc<FileView>, what: String, round: Round) -> Round {
         tracing::warn!(file = %view.key, change = %what, "a plain file was changed by another program; appends are refused");
+        // What we wrote through this descriptor may be in a file that the path no longer leads to; it is the other
+        // program's now, and kept as well as may be.
+        if let Some(file) = self.descriptors.get(view.id)
+            && let Err(error) = file.sync_all()
+        {
+            tracing::warn!(file = %view.key, %error, "a file that another program took away could not be synced");
+        }
         self.descriptors.remove(view.id);
         // It stays on the list of syncs: what was written to it before may be there still.
         view.state().foreign = Some(what);

@@ -26,6 +26,8 @@ pub struct Backlog {
     made: Mutex<Vec<(FileId, Arc<dyn File>)>>,
     /// The applier found no room on the disk and tries again.
     full: AtomicBool,
+    /// Told when a file has something waiting that had nothing before.
+    pub arrived: Notify,
     /// Told when the applier should look now.
     pub hurry: Notify,
     /// Told when there is less to do, or room on the disk again.
@@ -57,6 +59,7 @@ impl Backlog {
         };
         if newly_listed {
             self.lock().push(Arc::clone(view));
+            self.arrived.notify_one();
         }
         view.changed.notify_waiters();
         if self.is_over_budget() {
@@ -67,6 +70,12 @@ impl Backlog {
     /// Takes the list of files that have something waiting.
     pub fn take(&self) -> Vec<Arc<FileView>> {
         std::mem::take(&mut *self.lock())
+    }
+
+    /// Whether no file has anything waiting.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Puts a file back on the list.
@@ -127,7 +136,8 @@ impl Backlog {
 
     /// Tells whether there is room on the disk.
     pub fn set_disk_full(&self, full: bool) {
-        if self.full.swap(full, Ordering::Relaxed) && !full {
+        // Either way: what was held is refused from now on, or goes on.
+        if self.full.swap(full, Ordering::Relaxed) != full {
             self.relieved.notify_one();
         }
     }

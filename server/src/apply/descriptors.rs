@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 #[derive(Debug)]
@@ -14,7 +15,11 @@ struct Entry {
     file: Arc<dyn File>,
     used: u64,
     unsynced: bool,
+    looked_at: Instant,
 }
+
+/// How often it is looked whether a path still leads to the file that is open.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -64,7 +69,7 @@ impl Descriptors {
             return Ok(());
         }
         self.clock += 1;
-        self.entries.insert(id, Entry { file, used: self.clock, unsynced: false });
+        self.entries.insert(id, Entry { file, used: self.clock, unsynced: false, looked_at: Instant::now() });
         self.by_use.insert(self.clock, id);
         while self.entries.len() > self.capacity {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
@@ -76,6 +81,16 @@ impl Descriptors {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is time to look whether the path of an open file still leads to it; the caller looks.
+    pub fn is_look_due(&mut self, id: FileId, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        let due = now.saturating_duration_since(entry.looked_at) >= LOOK_EVERY;
+        if due {
+            entry.looked_at = now;
+        }
+        due
     }
 
     /// Notes that a file has bytes that are not synced.

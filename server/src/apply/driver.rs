@@ -51,8 +51,12 @@ pub async fn run(
     let mut unfinished = None;
     let mut last_mark = None;
     loop {
+        // With nothing waiting there is nothing to look at before the next checkpoint.
+        let look =
+            if backlog.is_empty() { checkpoint.interval.saturating_sub(last_checkpoint.elapsed()) } else { delay / 4 };
         tokio::select! {
-            () = tokio::time::sleep(delay / 4) => {}
+            () = tokio::time::sleep(look) => {}
+            () = backlog.arrived.notified(), if backlog.is_empty() => {}
             () = backlog.hurry.notified() => {}
             () = control.changed.notified() => {}
         }

@@ -192,6 +192,18 @@ pub fn displaced(error: &io::Error) -> Option<&'static str> {
         Some(Errno::ISDIR) => Some("was replaced by a directory"),
         Some(Errno::LOOP) => Some("was replaced by a symbolic link"),
         Some(Errno::INVAL) => Some("was replaced by something that is no regular file"),
+        Some(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Some("cannot be opened any more"),
+        _ => None,
+    }
+}
+
+/// What an error says that bars one file from growing, and only that one; `None` if it is an error of another kind.
+#[must_use]
+pub fn barred(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error) {
+        Some(Errno::DQUOT) => Some("cannot grow: a quota of the file system is used up"),
+        Some(Errno::FBIG) => Some("cannot grow: the file system takes no larger file"),
+        Some(Errno::ACCESS | Errno::PERM) => Some("cannot be written any more"),
         _ => None,
     }
 }

@@ -1,11 +1,12 @@
 //! A file as readers see it: what is committed, what of that is in the plain file, and the bytes in between.
 
+use super::plain::open_ours;
 use crate::shard::{
     FileSummary,
     ids::{FileId, FileKey},
 };
 use bytes::Bytes;
-use inkpot_wal::fs::{Access, FileSystem};
+use inkpot_wal::fs::{Access, File, FileSystem};
 use std::{
     collections::VecDeque,
     io,
@@ -137,8 +138,14 @@ impl FileView {
         };
         let data = match source {
             Source::Memory(data) => data.slice(..data.len().min(max)),
-            Source::Plain(applied) => read_exact(fs, &self.key.plain_path(), offset, cut(applied - offset, max))?,
-            Source::Parked { skip, len } => read_exact(fs, &self.parked_path(), skip, cut(len, max))?,
+            Source::Plain(applied) => {
+                let plain = open_ours(fs, self)?.map_err(|what| lost(format!("the plain file {what}")))?;
+                read_exact(plain.as_ref(), &self.key.plain_path(), offset, cut(applied - offset, max))?
+            }
+            Source::Parked { skip, len } => {
+                let path = self.parked_path();
+                read_exact(fs.open(&path, Access::Read)?.as_ref(), &path, skip, cut(len, max))?
+            }
         };
         Ok(Chunk { data, end })
     }
@@ -186,14 +193,18 @@ fn cut(available: u64, max: usize) -> usize {
     usize::try_from(available).unwrap_or(usize::MAX).min(max)
 }
 
-fn read_exact(fs: &dyn FileSystem, path: &str, offset: u64, len: usize) -> io::Result<Bytes> {
+fn read_exact(file: &dyn File, path: &str, offset: u64, len: usize) -> io::Result<Bytes> {
     let mut data = vec![0; len];
-    let read = fs.open(path, Access::Read)?.read_at(&mut data, offset)?;
+    let read = file.read_at(&mut data, offset)?;
     if read < len {
-        let text = format!("{path} ends at byte {}, before what was written to it", offset + read as u64);
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        return Err(lost(format!("{path} ends at byte {}, before what was written to it", offset + read as u64)));
     }
     Ok(data.into())
+}
+
+/// What was written is not where it was written to.
+fn lost(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
 /// A view that may be shared.

@@ -167,7 +167,7 @@ impl Catalog {
     /// # Errors
     /// Those of the database.
     pub fn by_id(&self, id: FileId) -> Result<Option<Stored>, CatalogError> {
-        let Some(row) = self.row(id)? else { return Ok(None) };
+        let Some(row) = self.row(&self.read(FILES)?, id)? else { return Ok(None) };
         let producers = self.read(PRODUCERS)?;
         let first = id.to_bytes();
         let range = producers.range::<&[u8]>(first.as_slice()..).map_err(|error| self.failed(error))?;
@@ -197,7 +197,7 @@ impl Catalog {
         let begin = tenant_key(prefix);
         let after = after.map(tenant_key).filter(|after| *after >= begin);
         let from = after.as_deref().map_or(Bound::Included(begin.as_slice()), Bound::Excluded);
-        let paths = self.read(PATHS)?;
+        let (paths, files) = (self.read(PATHS)?, self.read(FILES)?);
         let range = paths.range::<&[u8]>((from, Bound::Unbounded)).map_err(|error| self.failed(error))?;
         let mut page = Vec::new();
         for entry in range {
@@ -206,7 +206,7 @@ impl Catalog {
                 break;
             }
             let Ok(id) = id.value().try_into().map(FileId::from_bytes) else { continue };
-            if let Some(row) = self.row(id)?.filter(|row| row.created) {
+            if let Some(row) = self.row(&files, id)?.filter(|row| row.created) {
                 page.push((id, row));
             }
         }
@@ -263,8 +263,11 @@ impl Catalog {
         Ok(())
     }
 
-    fn row(&self, id: FileId) -> Result<Option<FileRow>, CatalogError> {
-        let files = self.read(FILES)?;
+    fn row(
+        &self,
+        files: &redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+        id: FileId,
+    ) -> Result<Option<FileRow>, CatalogError> {
         let row = files.get(id.to_bytes().as_slice()).map_err(|error| self.failed(error))?;
         let row = row.map(|row| FileRow::decode(row.value()).map_err(|error| self.undecodable(error)));
         row.transpose()

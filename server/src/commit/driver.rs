@@ -2,7 +2,7 @@
 //! its own with a runtime of its own, because commits wait for the disk; the same loop runs as a task where the disk is
 //! simulated.
 
-use super::{ShardWriter, answers::closed, refuse_item, unknown};
+use super::{ShardWriter, Slots, answers::closed, refuse_item, unknown};
 use crate::{
     admission::Admission,
     apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, registry::Registry},
@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use inkpot_proto::{error::Refused, v1::ErrorReason};
 use inkpot_wal::{fs::FileSystem, recovery::Retained, segment::SegmentMaker};
 use std::{
+    collections::VecDeque,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -23,6 +24,7 @@ use std::{
     thread::JoinHandle,
     time::{Duration, Instant},
 };
+use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 /// Commands that are taken at once.
@@ -79,7 +81,8 @@ pub fn start(spec: Spec) -> std::io::Result<Running> {
     let (tell, health) = watch::channel(Health::Opening);
     let handle = ShardHandle::new(spec.number, Arc::clone(&registry), sender.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let shard = Shard { spec, registry, sender, mailbox, tell };
+    let (taken, lost) = (VecDeque::new(), Slots::default());
+    let shard = Shard { spec, registry, sender, mailbox, tell, taken, lost };
     let thread = std::thread::Builder::new()
         .name(format!("shard-{}", handle.number))
         .spawn(move || runtime.block_on(shard.run()))?;
@@ -92,6 +95,10 @@ struct Shard {
     sender: mpsc::Sender<Command>,
     mailbox: mpsc::Receiver<Command>,
     tell: watch::Sender<Health>,
+    /// Taken from the mailbox and not carried out yet; refused if the shard fails meanwhile.
+    taken: VecDeque<Command>,
+    /// Channels that a failure took away, until they are opened again or their session ends.
+    lost: Slots,
 }
 
 /// How serving ended.
@@ -136,7 +143,7 @@ impl Shard {
         self.tell.send_replace(Health::Stopped);
         let refused = closed("the server is stopping");
         self.mailbox.close();
-        while let Ok(command) = self.mailbox.try_recv() {
+        while let Some(command) = self.mailbox.recv().await {
             refuse(command, &refused);
         }
     }
@@ -162,13 +169,14 @@ impl Shard {
             recovered,
             Instant::now(),
         );
+        writer.set_lost(std::mem::take(&mut self.lost));
         for (view, piece) in unapplied.aside {
             backlog.push(&view, piece);
         }
         let helpers = match Helpers::start(self, applier, &backlog, &writer) {
             Ok(helpers) => helpers,
             Err(error) => {
-                *retained = Some(writer.close(&closed("the shard could not start")));
+                *retained = Some(writer.close(&closed("the shard could not start")).0);
                 return End::Failed(error.to_string(), closed("the shard could not start"));
             }
         };
@@ -183,8 +191,14 @@ impl Shard {
             }
         };
         let (why, in_flight) = failure.clone().unwrap_or_else(|| (String::new(), closed("the server has stopped")));
-        let kept = writer.close(&in_flight);
-        let told_to_stop = helpers.stop(&mut self.mailbox).await;
+        let (kept, lost) = writer.close(&in_flight);
+        self.lost = lost;
+        let mut told_to_stop = false;
+        for command in self.taken.drain(..) {
+            told_to_stop |= matches!(command, Command::Stop);
+            refuse(command, &closed("the append was not taken"));
+        }
+        told_to_stop |= helpers.stop(&mut self.mailbox).await;
         match failure {
             Some(_) if !told_to_stop => {
                 *retained = Some(kept);
@@ -225,7 +239,8 @@ impl Shard {
                 }
             }
             let mut stopped = false;
-            for command in commands.drain(..) {
+            self.taken.extend(commands.drain(..));
+            while let Some(command) = self.taken.pop_front() {
                 stopped |= self.handle(writer, command, helpers, &mut stopping)?;
             }
             let now = Instant::now();
@@ -235,7 +250,7 @@ impl Shard {
             if writer.tick_at().is_some_and(|at| at <= now) {
                 writer.tick(now)?;
             }
-            helpers.look_at(writer);
+            helpers.look_at(writer)?;
             let is_late = stopping.is_some_and(|deadline| now >= deadline);
             if is_late {
                 tracing::warn!(shard = self.spec.number, "stopped before the last checkpoint; the next start replays");
@@ -300,6 +315,11 @@ impl Shard {
     }
 }
 
+/// A thread beside the shard's own ended although nobody told it to: it panicked.
+#[derive(Debug, Error)]
+#[error("a thread of the shard panicked")]
+struct HelperGone;
+
 /// The threads beside the shard's own: one applies and checkpoints, one makes log segments ahead of need.
 struct Helpers {
     control: Arc<Control>,
@@ -310,6 +330,13 @@ struct Helpers {
 
 impl Helpers {
     fn start(shard: &Shard, applier: Applier, backlog: &Arc<Backlog>, writer: &ShardWriter) -> std::io::Result<Self> {
+        let number = shard.spec.number;
+        let (prepare, wanted) = sync_channel(1);
+        let maker = writer.log().maker();
+        // First the one that ends by itself if the other cannot be made.
+        let preparer = std::thread::Builder::new()
+            .name(format!("segments-{number}"))
+            .spawn(move || wanted.iter().for_each(|()| prepare_segment(&maker)))?;
         let control = Arc::new(Control::default());
         let config = &shard.spec.config;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -321,24 +348,22 @@ impl Helpers {
             config.apply.clone(),
             config.checkpoint.clone(),
         );
-        let number = shard.spec.number;
         let applier =
             std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || runtime.block_on(run))?;
-        let (prepare, wanted) = sync_channel(1);
-        let maker = writer.log().maker();
-        let preparer = std::thread::Builder::new()
-            .name(format!("segments-{number}"))
-            .spawn(move || wanted.iter().for_each(|()| prepare_segment(&maker)))?;
         Ok(Self { control, applier, prepare, preparer })
     }
 
-    /// After a commit: tells the others what concerns them.
-    fn look_at(&self, writer: &ShardWriter) {
+    /// After a commit: tells the others what concerns them, and notices if one of them is gone.
+    fn look_at(&self, writer: &ShardWriter) -> Result<(), HelperGone> {
+        if self.applier.is_finished() || self.preparer.is_finished() {
+            return Err(HelperGone);
+        }
         self.control.wal_bytes.store(writer.unreleased_bytes(), Ordering::Relaxed);
-        if writer.log().wants_next_segment() && !writer.log().maker().is_ready() {
+        if !writer.log().maker().is_ready() {
             // A full channel means that it is asked for already.
             let _ = self.prepare.try_send(());
         }
+        Ok(())
     }
 
     fn checkpoint_now(&self) {

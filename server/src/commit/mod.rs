@@ -44,6 +44,7 @@ use inkpot_wal::{
     writer::Writer,
 };
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -75,6 +76,9 @@ pub enum ShardError {
     Catalog(#[from] CatalogError),
 }
 
+/// Channels, by session and number.
+pub type Slots = HashSet<(u64, u32), foldhash::fast::RandomState>;
+
 /// Bytes of the frame that is being built.
 #[derive(Debug)]
 struct Draft {
@@ -98,6 +102,12 @@ pub struct ShardWriter {
     plain: PlainFiles,
     turns: Turns,
     channels: FastMap<(u64, u32), Channel>,
+    /// The channels of each session.
+    sessions: FastMap<u64, HashSet<u32>>,
+    /// Channels that an earlier failure took away: what still comes for them is told so.
+    lost: Slots,
+    /// The append that is being decided on; answered even if that panics.
+    in_hand: Option<(Arc<SessionLink>, u32, u64)>,
     /// Who holds a producer, by the number of its open.
     holders: FastMap<u64, (Arc<SessionLink>, u32)>,
     opens: u64,
@@ -144,6 +154,9 @@ impl ShardWriter {
             plain,
             turns: Turns::default(),
             channels: FastMap::default(),
+            sessions: FastMap::default(),
+            lost: Slots::default(),
+            in_hand: None,
             holders: FastMap::default(),
             opens: 0,
             ids: 0,
@@ -160,6 +173,11 @@ impl ShardWriter {
             disk_full: false,
             running: (running, now),
         }
+    }
+
+    /// Tells which channels a failure took away.
+    pub fn set_lost(&mut self, lost: Slots) {
+        self.lost = lost;
     }
 
     /// Queues appends.
@@ -227,7 +245,7 @@ impl ShardWriter {
     /// As for [`ShardWriter::commit`].
     pub fn snapshot(&mut self, now: Instant) -> Result<Snapshot, ShardError> {
         self.sync()?;
-        let mark = self.log.mark().unwrap_or_default();
+        let mark = self.log.mark().ok_or(WalError::Closed)?;
         let changed = self.files.take_changed();
         let files = changed.iter().filter_map(|id| self.files.get(*id)).filter(|file| file.named);
         let files = files.map(|file| SnapshotFile {
@@ -278,15 +296,29 @@ impl ShardWriter {
         &self.log
     }
 
-    /// The shard closes: everything that waits is refused, and what recovery needs of memory is handed out.
+    /// The shard closes: everything that waits is refused, and what recovery needs of memory is handed out, with the
+    /// channels that are lost.
     #[must_use]
-    pub fn close(mut self, refused: &Refused) -> Retained {
+    pub fn close(mut self, refused: &Refused) -> (Retained, Slots) {
         self.answers.fail(refused);
+        let mut lost = self.lost;
+        if let Some((session, number, seq)) = self.in_hand {
+            let nack = |seq, answers_append| Event::Nack {
+                channel: number,
+                seq,
+                refused: Box::new(refused.clone()),
+                answers_append,
+            };
+            session.outbox.push(nack(seq, true));
+            session.outbox.push(nack(0, false));
+            lost.insert((session.id, number));
+        }
         let closed = closed("the append was not taken");
         while let Some(item) = self.turns.take() {
             refuse_item(item, &closed);
         }
-        for ((_, number), channel) in self.channels.drain() {
+        for ((session, number), channel) in self.channels.drain() {
+            lost.insert((session, number));
             let holder = self.holders.remove(&channel.open);
             if let Some((session, _)) = holder {
                 let refused = Box::new(answers::closed("the channel is lost; open it again"));
@@ -294,7 +326,7 @@ impl ShardWriter {
             }
         }
         let last_sequence = self.retained.last().map_or(self.log.synced_sequence(), |frame| frame.header.sequence);
-        Retained { frames: self.retained, last_sequence }
+        (Retained { frames: self.retained, last_sequence }, lost)
     }
 
     /// Whether commits have to wait: for the applier, or for a checkpoint to release log. On a full disk they do not:
@@ -305,16 +337,20 @@ impl ShardWriter {
     }
 
     fn look_for_room(&mut self, now: Instant) -> Result<(), ShardError> {
+        let is_checked = self.room_checked.is_some_and(|at| now < at + ROOM_CHECK);
+        if is_checked && self.disk_full {
+            // Not at every commit: making a segment on a full disk costs much, to no avail.
+            return Ok(());
+        }
+        if !is_checked {
+            self.room_checked = Some(now);
+            let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
+            self.disk_full = self.fs.free_bytes().is_ok_and(|free| free < wanted);
+        }
         let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
         match self.log.reserve(frame.min(self.log.max_payload())) {
             Err(WalError::Full { .. }) => self.disk_full = true,
-            Err(error) => return Err(error.into()),
-            Ok(()) if self.room_checked.is_none_or(|at| now >= at + ROOM_CHECK) => {
-                self.room_checked = Some(now);
-                let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
-                self.disk_full = self.fs.free_bytes().is_ok_and(|free| free < wanted);
-            }
-            Ok(()) => {}
+            reserved => reserved?,
         }
         Ok(())
     }
@@ -339,21 +375,34 @@ impl ShardWriter {
     fn write(&mut self, session: &Arc<SessionLink>, write: Write, now: Instant) {
         let number = write.channel;
         let Some(mut channel) = self.channels.remove(&(session.id, number)) else {
-            let text = format!("channel {number} is not open on this session; open it first");
-            let refused = Refused::new(ErrorReason::UnknownChannel, text);
-            return self.answers.nack(session, number, write.seq, Box::new(refused));
+            return self.answers.nack(session, number, write.seq, Box::new(self.no_channel(session.id, number)));
         };
-        let seq = if write.seq == 0 { channel.arrived + 1 } else { write.seq };
-        channel.arrived = seq;
+        let seq = if write.seq == 0 { channel.arrived.saturating_add(1) } else { write.seq };
+        // A number that was refused at the door may be anything.
+        if write.seq == 0 || write.body.is_ok() {
+            channel.arrived = seq;
+        }
+        self.in_hand = Some((Arc::clone(session), number, seq));
         let taken = write.body.and_then(|body| self.decide(session, number, &mut channel, seq, body, now));
         if let Err(mut refused) = taken {
             if channel.refused && refused.reason != ErrorReason::ProducerFenced {
                 self.name_earlier(&channel, seq, &mut refused);
             }
             channel.refused = true;
+            // A refusal that tells how far file or producer have come waits until that is durable.
+            self.sync_wanted |= refused.expected_seq.is_some() || refused.expected_offset.is_some();
             self.answers.nack(session, number, seq, refused);
         }
         self.channels.insert((session.id, number), channel);
+        self.in_hand = None;
+    }
+
+    fn no_channel(&self, session: u64, number: u32) -> Refused {
+        if self.lost.contains(&(session, number)) {
+            return closed(&format!("channel {number} was lost, open it again"));
+        }
+        let text = format!("channel {number} is not open on this session; open it first");
+        Refused::new(ErrorReason::UnknownChannel, text)
     }
 
     /// What comes behind a refused append is refused for that, whatever else is wrong with it.
@@ -564,7 +613,8 @@ pub fn refuse_item(item: Item, refused: &Refused) {
             session.outbox.push(nack);
         }
         Item::Finish { session, channel, answer } if answer => {
-            session.outbox.push(Event::Finished { channel, generation: 0, size: 0 });
+            let refused = Box::new(refused.clone());
+            session.outbox.push(Event::Nack { channel, seq: 0, refused, answers_append: false });
         }
         Item::Finish { .. } | Item::SessionEnded(_) => {}
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),

@@ -23,11 +23,17 @@ use inkpot_proto::{
 };
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+/// Idle producers that one open forgets at most, to make room for another.
+const MAX_FORGOTTEN: usize = 1024;
+
 impl ShardWriter {
     /// Opens a channel: answered by `Opened` or a nack when the commit is through.
     pub(super) fn open(&mut self, open: Open, now: Instant) -> Result<(), ShardError> {
         let (session, number) = (Arc::clone(&open.session), open.channel);
-        match self.try_open(open, now)? {
+        let outcome = self.try_open(open, now).inspect_err(|_| {
+            self.answers.nack_channel(&session, number, closed("the open was not carried out"));
+        })?;
+        match outcome {
             Ok(state) => {
                 // What an open tells must not be lost again.
                 self.sync_wanted = true;
@@ -53,8 +59,10 @@ impl ShardWriter {
 
     /// Forgets the channels of a session. What it had enqueued was taken before.
     pub(super) fn end_session(&mut self, session: &Arc<SessionLink>) {
-        let numbers: Vec<u32> =
-            self.channels.keys().filter(|(id, _)| *id == session.id).map(|(_, number)| *number).collect();
+        let numbers = self.sessions.remove(&session.id).unwrap_or_default();
+        if !self.lost.is_empty() {
+            self.lost.retain(|(id, _)| *id != session.id);
+        }
         for number in numbers {
             if let Some(id) = self.drop_channel(session.id, number) {
                 self.forget_unused(id);
@@ -112,6 +120,8 @@ impl ShardWriter {
 
     fn try_open(&mut self, open: Open, now: Instant) -> Result<Result<OpenState, Refused>, ShardError> {
         let slot = (open.session.id, open.channel);
+        self.lost.remove(&slot);
+        self.drop_if_fenced(slot);
         if self.channels.contains_key(&slot) {
             let text = format!("channel {} is open on this session; finish it first, or take another number", slot.1);
             return Ok(Err(Refused::new(ErrorReason::ChannelInUse, text)));
@@ -147,8 +157,21 @@ impl ShardWriter {
             synced_seq: 0,
         };
         self.channels.insert(slot, channel);
+        self.sessions.entry(slot.0).or_default().insert(slot.1);
         self.holders.insert(self.opens, (open.session, slot.1));
         Ok(Ok(state))
+    }
+
+    /// A channel whose producer was opened anew elsewhere is of no use: its number may be taken again.
+    fn drop_if_fenced(&mut self, slot: (u64, u32)) {
+        let Some(channel) = self.channels.get(&slot) else { return };
+        let file = self.files.get(channel.file);
+        let producer = channel.producer.as_ref().and_then(|id| file.and_then(|file| file.producers.get(id)));
+        if producer.is_some_and(|producer| producer.open != channel.open)
+            && let Some(id) = self.drop_channel(slot.0, slot.1)
+        {
+            self.forget_unused(id);
+        }
     }
 
     fn check_open(&mut self, id: FileId, open: &Open) -> Result<(), Refused> {
@@ -243,7 +266,8 @@ impl ShardWriter {
             return Ok(());
         }
         let idle = self.files.get(id).map(|file| file.producers.keys().cloned().collect::<Vec<_>>());
-        for producer in idle.unwrap_or_default() {
+        // As many as a frame carries without a thought; the next open goes on.
+        for producer in idle.unwrap_or_default().into_iter().take(MAX_FORGOTTEN) {
             self.forget_idle(id, &producer, now);
         }
         match self.files.get(id).filter(|file| file.producers.len() >= most) {
@@ -278,6 +302,12 @@ impl ShardWriter {
 
     fn drop_channel(&mut self, session: u64, number: u32) -> Option<FileId> {
         let channel = self.channels.remove(&(session, number))?;
+        if let Some(numbers) = self.sessions.get_mut(&session) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.sessions.remove(&session);
+            }
+        }
         self.holders.remove(&channel.open);
         if let Some(file) = self.files.get_mut(channel.file) {
             file.channels = file.channels.saturating_sub(1);

@@ -238,7 +238,8 @@ fn failed_commit_answers_everything_and_gives_every_permit_back() {
     rig.open(2, "b", Some(("p", 1)));
     let error = rig.writer.commit(rig.now).unwrap_err();
     rig.send(1, 3, 10, Durability::Synced);
-    let retained = rig.writer.close(&unknown(&error));
+    let (retained, lost) = rig.writer.close(&unknown(&error));
+    assert!(lost.contains(&(1, 1)), "{lost:?}");
     assert_eq!(retained.frames.last().unwrap().header.sequence, retained.last_sequence);
     let reasons: Vec<ErrorReason> = told(&rig.session).iter().map(reason).collect();
     let (unknown, closed) = (ErrorReason::OutcomeUnknown, ErrorReason::ShardClosed);
@@ -273,4 +274,42 @@ fn file_that_only_opens_know_leaves_no_trace() {
     assert_eq!(rig.writer.files.iter().count(), 0);
     assert!(rig.writer.lookup(&key("a")).unwrap().is_none());
     assert!(rig.faulty.metadata("files/t").is_err());
+}
+
+#[test]
+fn refused_append_with_an_absurd_seq_does_not_disturb_counting() {
+    let mut rig = Rig::new(Config::default());
+    rig.open(1, "a", None);
+    rig.commit();
+    let refused = Box::new(Refused::new(ErrorReason::OutOfRange, "too high"));
+    let writes = vec![Write { channel: 1, seq: u64::MAX, body: Err(refused) }];
+    rig.writer.push_batch(Batch { session: Arc::clone(&rig.session), writes }, rig.now);
+    rig.send(1, 0, 4, Durability::Synced);
+    let events = rig.commit();
+    assert_eq!(reason(&events[0]), ErrorReason::OutOfRange);
+    assert_eq!((ack(&events[1]).through_seq, ack(&events[1]).end_offset), (1, Some(4)));
+}
+
+#[test]
+fn number_of_a_fenced_channel_can_be_opened_again() {
+    let mut rig = Rig::new(Config::default());
+    rig.open(1, "a", Some(("p", 1)));
+    rig.open(2, "a", Some(("p", 1)));
+    rig.commit();
+    rig.open(1, "a", Some(("p", 1)));
+    let events = rig.commit();
+    let is_opened = |event: &Event| matches!(event, Event::Opened { channel: 1, .. });
+    assert!(events.iter().any(is_opened), "{events:?}");
+    rig.send(1, 1, 4, Durability::Synced);
+    assert_eq!(ack(&rig.commit()[0]).through_seq, 1);
+}
+
+#[test]
+fn append_for_a_channel_that_a_failure_took_away_is_told_to_open_again() {
+    let mut rig = Rig::new(Config::default());
+    rig.writer.set_lost([(rig.session.id, 1)].into_iter().collect());
+    rig.send(1, 5, 4, Durability::Synced);
+    rig.send(2, 1, 4, Durability::Synced);
+    let events = rig.commit();
+    assert_eq!([reason(&events[0]), reason(&events[1])], [ErrorReason::ShardClosed, ErrorReason::UnknownChannel]);
 }

@@ -22,7 +22,9 @@ pub(super) fn require_nothing_to_lose(fs: &dyn FileSystem) -> Result<(), Problem
     }
     let mut empty = vec![FILES.to_owned(), STAGING.to_owned()];
     for shard in list(fs, SHARDS)? {
-        empty.extend([format!("{SHARDS}/{shard}/wal"), format!("{SHARDS}/{shard}/parked")]);
+        let folder = format!("{SHARDS}/{shard}");
+        require_ours(fs, &shard, &folder)?;
+        empty.extend([format!("{folder}/wal"), format!("{folder}/parked")]);
     }
     for name in empty {
         if !list(fs, &name)?.is_empty() {
@@ -30,6 +32,18 @@ pub(super) fn require_nothing_to_lose(fs: &dyn FileSystem) -> Result<(), Problem
         }
     }
     Ok(())
+}
+
+/// Refuses what lies where shards do and is no shard of a first start: all of it is about to be removed.
+fn require_ours(fs: &dyn FileSystem, name: &str, folder: &str) -> Result<(), Problem> {
+    const OF_A_SHARD: [&str; 4] = ["wal", "parked", "catalog", "catalog.new"];
+    let is_shard = name.len() == 4 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let stranger = list(fs, folder)?.into_iter().find(|entry| !OF_A_SHARD.contains(&entry.as_str()));
+    match stranger {
+        Some(entry) => Err(Problem::Foreign { name: format!("{folder}/{entry}") }),
+        None if !is_shard => Err(Problem::Foreign { name: folder.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 /// Makes the layout from nothing, and the manifest last.

@@ -53,6 +53,8 @@ pub(super) struct Bringer<'a> {
     barred: HashSet<FileId>,
     foreign: HashMap<FileId, String>,
     aside: Vec<(Arc<FileView>, Piece)>,
+    /// Where the first piece of a file in `aside` belongs.
+    first_aside: HashMap<FileId, u64>,
 }
 
 impl<'a> Bringer<'a> {
@@ -77,6 +79,7 @@ impl<'a> Bringer<'a> {
             barred: HashSet::new(),
             foreign: HashMap::new(),
             aside: Vec::new(),
+            first_aside: HashMap::new(),
         }
     }
 
@@ -88,10 +91,7 @@ impl<'a> Bringer<'a> {
     }
 
     /// Writes the rest, and leaves every file's view as the log says it is.
-    pub(super) fn finish(
-        mut self,
-        touched: &HashSet<FileId>,
-    ) -> Result<Brought, RecoveryError> {
+    pub(super) fn finish(mut self, touched: &HashSet<FileId>) -> Result<Brought, RecoveryError> {
         self.write()?;
         let mut unsynced = Vec::new();
         for id in touched {
@@ -107,6 +107,7 @@ impl<'a> Bringer<'a> {
             state.producers = u32::try_from(file.producers.len()).unwrap_or(u32::MAX);
             state.exists = file.created;
             drop(state);
+            view.changed.notify_waiters();
             self.ground.registry.insert(view);
         }
         Ok((unsynced, self.aside))
@@ -120,7 +121,7 @@ impl<'a> Bringer<'a> {
             // It was cut back, which changed its time.
             Ours::NoRoom => None,
         };
-        let aside = self.aside.iter().find(|(other, _)| other.id == id).map(|(_, piece)| piece.offset);
+        let aside = self.first_aside.get(&id).copied();
         let mut state = view.state();
         // What was put aside counts again when it is handed to the applier.
         state.committed = aside.unwrap_or(end);
@@ -173,6 +174,9 @@ impl<'a> Bringer<'a> {
         };
         if !written {
             self.barred.insert(view.id);
+            if let Some((first, ..)) = parts.first() {
+                self.first_aside.entry(view.id).or_insert(*first);
+            }
             let pieces = parts.into_iter().map(|(offset, data, sequence)| Piece { offset, data, sequence });
             self.aside.extend(pieces.map(|piece| (Arc::clone(&view), piece)));
         }

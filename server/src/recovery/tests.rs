@@ -6,6 +6,7 @@
 mod answers;
 mod faults;
 mod foreign;
+mod idle;
 mod machine;
 mod model;
 mod power_loss;

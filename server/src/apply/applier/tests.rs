@@ -79,6 +79,11 @@ impl Rig {
     }
 }
 
+/// A write that finds no room after three bytes.
+fn short(errno: rustix::io::Errno) -> FaultKind {
+    FaultKind::ShortWrite { written: 3, errno: errno.raw_os_error() }
+}
+
 #[test]
 fn nothing_is_applied_before_it_is_synced_in_the_log() {
     let mut rig = Rig::new(8);
@@ -131,13 +136,26 @@ fn partial_write_on_a_full_disk_is_cut_off_and_tried_again() {
     rig.round();
     rig.push(&view, "second");
     rig.sync_log();
-    let full = FaultKind::ShortWrite { written: 3, errno: rustix::io::Errno::DQUOT.raw_os_error() };
-    rig.faulty.fail(Op::Write, "/t/", When::Nth(1), full);
+    rig.faulty.fail(Op::Write, "/t/", When::Nth(1), short(rustix::io::Errno::NOSPC));
     assert!(rig.round().disk_full && rig.backlog.is_disk_full());
     assert_eq!(rig.content(&view), b"first");
     assert!(!rig.round().disk_full && !rig.backlog.is_disk_full());
     assert_eq!(rig.content(&view), b"firstsecond");
     assert_eq!(view.state().foreign, None);
+}
+
+#[test]
+fn quota_of_the_file_system_bars_one_file_and_its_bytes_are_parked() {
+    let mut rig = Rig::new(8);
+    let (barred, other) = (rig.make("barred", 1), rig.make("other", 2));
+    rig.push(&barred, "never applied");
+    rig.push(&other, "applied");
+    rig.sync_log();
+    rig.faulty.fail(Op::Write, "/t/", When::Nth(1), short(rustix::io::Errno::DQUOT));
+    assert!(rig.checkpoint().unwrap().is_none());
+    assert_eq!((rig.content(&barred), rig.content(&other)), (b"".to_vec(), b"applied".to_vec()));
+    assert_eq!(barred.read(&rig.memory, 0, 100).unwrap().data, "never applied");
+    assert_eq!(rig.backlog.bytes(), 0);
 }
 
 #[test]

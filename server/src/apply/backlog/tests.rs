@@ -108,11 +108,12 @@ fn full_budget_hurries_the_applier_and_relief_tells_the_shard_once() {
 }
 
 #[test]
-fn shard_is_told_when_there_is_room_on_the_disk_again() {
+fn shard_is_told_when_the_disk_is_full_and_when_there_is_room_again() {
     let backlog = Backlog::new(100);
     backlog.set_disk_full(false);
     assert!(!backlog.is_disk_full() && !told(&backlog.relieved));
     backlog.set_disk_full(true);
+    assert!(backlog.is_disk_full() && told(&backlog.relieved), "what is held is refused from now on");
     backlog.set_disk_full(true);
     assert!(backlog.is_disk_full() && !told(&backlog.relieved));
     backlog.set_disk_full(false);

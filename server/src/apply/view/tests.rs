@@ -16,13 +16,15 @@ use std::{
     time::Duration,
 };
 
-fn write(fs: &dyn FileSystem, path: &str, content: &[u8]) {
+fn write(fs: &dyn FileSystem, path: &str, id: FileId, content: &[u8]) {
     let mut dirs: Vec<&str> =
         std::iter::successors(Some(parent(path)), |dir| Some(parent(dir))).take_while(|dir| !dir.is_empty()).collect();
     while let Some(dir) = dirs.pop() {
         fs.create_dir(dir, Attributes::PRIVATE_DIR).unwrap();
     }
-    fs.create(path, Attributes::PRIVATE).unwrap().write_at(&[content], 0).unwrap();
+    let file = fs.create(path, Attributes::PRIVATE).unwrap();
+    file.set_file_id(&id.to_bytes()).unwrap();
+    file.write_at(&[content], 0).unwrap();
 }
 
 /// A file whose first `applied` bytes are in the plain file, the next up to `parked` put aside, and the others in
@@ -41,9 +43,9 @@ fn laid_out(content: &[u8], applied: usize, parked: usize, pieces: &[usize]) -> 
         state.parked = Some(Parked { from: applied as u64, end: parked as u64 });
     }
     let view = view("dir/f", 7, state);
-    write(&fs, &view.key.plain_path(), &content[..applied]);
+    write(&fs, &view.key.plain_path(), view.id, &content[..applied]);
     if parked > applied {
-        write(&fs, &view.parked_path(), &content[applied..parked]);
+        write(&fs, &view.parked_path(), view.id, &content[applied..parked]);
     }
     (fs, view)
 }
@@ -113,7 +115,8 @@ fn lost_bytes_are_an_error_that_says_where() {
     assert!(error.to_string().contains("files/t/dir/f ends at byte 4"), "{error}");
     assert_eq!(data(view.read(&fs, 1, 3)), "123", "what is there can be read");
     fs.remove_file("files/t/dir/f").unwrap();
-    assert_eq!(view.read(&fs, 1, 3).unwrap_err().kind(), io::ErrorKind::NotFound);
+    let error = view.read(&fs, 1, 3).unwrap_err();
+    assert!(error.kind() == io::ErrorKind::UnexpectedEof && error.to_string().contains("was deleted"), "{error}");
     assert_eq!(data(view.read(&fs, 6, 99)), "67");
     fs.remove_file(&view.parked_path()).unwrap();
     assert_eq!(view.read(&fs, 6, 99).unwrap_err().kind(), io::ErrorKind::NotFound);

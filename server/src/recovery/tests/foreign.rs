@@ -46,7 +46,7 @@ impl Meddling {
         let bytes = read_all(memory, path).unwrap();
         let other = "files/default/other";
         match self {
-            Append => memory.foreign_write(path, bytes.len() as u64, &[b'x'; 5000]),
+            Append => memory.foreign_write(path, bytes.len() as u64, &[b'x'; 50_000]),
             Overwrite => memory.foreign_write(path, 0, b"X"),
             Replace => memory.foreign_put(path, &bytes),
             Truncate => memory.cut(path, bytes.len() as u64 - 1),

@@ -176,7 +176,7 @@ impl Machine {
     /// Closes the shard, as a failure with that answer for what is in flight does.
     pub fn close(&mut self, in_flight: &Refused) {
         if let Some(live) = self.live.take() {
-            self.retained = Some(live.writer.close(in_flight));
+            self.retained = Some(live.writer.close(in_flight).0);
         }
         self.drain();
     }
@@ -216,6 +216,16 @@ impl Machine {
         let tenant = Arc::clone(&self.tenant);
         self.writer().turns().push(&tenant, Item::Open(open));
         channel
+    }
+
+    /// Ends a channel without an answer.
+    pub fn finish(&mut self, channel: u32) {
+        let (session, tenant) = self.session();
+        self.writer().turns().push(&tenant, Item::Finish { session, channel, answer: false });
+    }
+
+    pub fn session(&self) -> (Arc<SessionLink>, Arc<Tenant>) {
+        (Arc::clone(&self.session), Arc::clone(&self.tenant))
     }
 
     /// The epoch of a channel.

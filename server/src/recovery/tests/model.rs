@@ -52,8 +52,8 @@ impl Model {
     pub fn send(&mut self, stream: Stream, epoch: u64) -> (u64, Bytes) {
         let life = self.life(stream, epoch);
         let seq = life.len() as u64 + 1;
-        let filler = "abcdefghijklmnopqrstuvwxyz".repeat(8);
-        let length = usize::try_from(seq * 53 % 190).unwrap();
+        let filler = "abcdefghijklmnopqrstuvwxyz".repeat(18);
+        let length = usize::try_from(seq * 53 % 450 + 17).unwrap();
         let data: Bytes = format!("{}/{epoch}/{seq}:{}\n", stream.producer, &filler[..length]).into();
         life.push(Sent { data: data.clone(), offset: None, level: None, found: false, refused: false, unknown: false });
         (seq, data)
@@ -72,6 +72,12 @@ impl Model {
     /// Every producer that was opened or has sent something.
     pub fn streams(&self) -> Vec<Stream> {
         self.producers.keys().copied().collect()
+    }
+
+    /// The level of each append that was acknowledged.
+    pub fn levels(&self) -> impl Iterator<Item = Durability> {
+        let lives = self.producers.values().flat_map(|producer| producer.lives.values());
+        lives.flatten().filter_map(|sent| sent.level)
     }
 
     pub fn files(&self) -> BTreeSet<&'static str> {

@@ -56,7 +56,7 @@ fn first_life(machine: &mut Machine) -> Result<(), Stop> {
     let snapshot = machine.snapshot()?;
     burst(machine, &[channels[0], more[0]], Synced, 2)?;
     machine.finish_checkpoint(snapshot)?;
-    burst(machine, &channels[..3], Written, 1)
+    burst(machine, &channels[..3], Written, 4)
 }
 
 /// After the death of the process, with a failure of the shard in the middle.
@@ -71,10 +71,10 @@ fn second_life(machine: &mut Machine) -> Result<(), Stop> {
     burst(machine, &channels, Written, 1)?;
     machine.round()?;
     machine.checkpoint()?;
-    burst(machine, &channels, Synced, 1)?;
+    burst(machine, &channels, Synced, 5)?;
     machine.round()?;
     machine.checkpoint()?;
-    burst(machine, &channels, Written, 2)
+    burst(machine, &channels, Written, 3)
 }
 
 /// Clients learn from their opens what is there.
@@ -101,6 +101,8 @@ pub fn prove(machine: &mut Machine, kept: Durability) -> Result<(), Stop> {
 /// As [`prove`], of a shard that was recovered just now.
 pub fn prove_running(machine: &mut Machine, kept: Durability) -> Result<(), Stop> {
     machine.nacks.clear();
+    // Long enough to look for room on the disk again.
+    machine.now += Duration::from_secs(1);
     check_found(machine, kept)?;
     machine.checkpoint()?;
     check_plain(machine);

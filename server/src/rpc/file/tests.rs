@@ -36,7 +36,9 @@ fn write_plain(fake: &Fake, path: &str, content: &str) {
         // The ones before it may have made it.
         let _ = fake.fs.create_dir(dir, Attributes::PRIVATE_DIR);
     }
-    fake.fs.create(path, Attributes::PRIVATE).unwrap().write_at(&[content.as_bytes()], 0).unwrap();
+    let file = fake.fs.create(path, Attributes::PRIVATE).unwrap();
+    file.set_file_id(&FileId::new(0, 1, 1).to_bytes()).unwrap();
+    file.write_at(&[content.as_bytes()], 0).unwrap();
 }
 
 /// Commits more bytes to a file.

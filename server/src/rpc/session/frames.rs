@@ -98,7 +98,7 @@ impl Session {
         if let Err(refused) = convert::finish(finish) {
             return self.refuse(channel, Box::new(refused));
         }
-        let Some(known) = self.channels.remove(&channel).filter(|_| !self.board.is_broken(channel)) else {
+        let Some(known) = self.channels.remove(&channel) else {
             return self.refuse(channel, unknown_channel(channel));
         };
         self.send_group(known.shard).await;
