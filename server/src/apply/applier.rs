@@ -265,7 +265,7 @@ impl Applier {
         if let Some(file) = self.descriptors.get(view.id) {
             return Ok(self.check_name(view).map_or(Ok(file), Err));
         }
-        let opened = open_ours(self.fs.as_ref(), view)
+        let opened = open_ours(self.fs.as_ref(), view, Access::ReadWrite)
             .map_err(|source| ApplyError::File { path: view.key.plain_path(), source })?;
         if let Ok(file) = &opened {
             self.keep_open(view.id, Arc::clone(file))?;

@@ -10,7 +10,7 @@ use inkpot_wal::fs::{Access, File, FileSystem};
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
 use tokio::sync::Notify;
@@ -139,7 +139,8 @@ impl FileView {
         let data = match source {
             Source::Memory(data) => data.slice(..data.len().min(max)),
             Source::Plain(applied) => {
-                let plain = open_ours(fs, self)?.map_err(|what| lost(format!("the plain file {what}")))?;
+                let plain =
+                    open_ours(fs, self, Access::Read)?.map_err(|what| lost(format!("the plain file {what}")))?;
                 read_exact(plain.as_ref(), &self.key.plain_path(), offset, cut(applied - offset, max))?
             }
             Source::Parked { skip, len } => {
@@ -206,9 +207,6 @@ fn read_exact(file: &dyn File, path: &str, offset: u64, len: usize) -> io::Resul
 fn lost(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
-
-/// A view that may be shared.
-pub type SharedView = Arc<FileView>;
 
 #[cfg(test)]
 mod tests;

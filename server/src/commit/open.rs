@@ -21,6 +21,7 @@ use inkpot_proto::{
     path::{FilePath, TenantName},
     v1::ErrorReason,
 };
+use inkpot_wal::fs::Access;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// Idle producers that one open forgets at most, to make room for another.
@@ -195,7 +196,7 @@ impl ShardWriter {
         if !is_settled {
             return Ok(());
         }
-        let found = open_ours(self.fs.as_ref(), &view).map_err(|error| refuse(&error, &view.key))?;
+        let found = open_ours(self.fs.as_ref(), &view, Access::Read).map_err(|error| refuse(&error, &view.key))?;
         let what = match found {
             Err(what) => Some(what),
             Ok(plain) => {

@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use inkpot_wal::{
-    fs::{File, parent},
+    fs::{Access, File, parent},
     writer::is_full,
 };
 use std::{
@@ -231,7 +231,7 @@ impl<'a> Bringer<'a> {
     }
 
     fn look(&mut self, id: FileId, view: &Arc<FileView>, end: u64) -> Result<Ours, RecoveryError> {
-        match open_ours(self.ground.fs.as_ref(), view).map_err(|source| failed(view, source))? {
+        match open_ours(self.ground.fs.as_ref(), view, Access::ReadWrite).map_err(|source| failed(view, source))? {
             Ok(file) => {
                 let metadata = file.metadata().map_err(|source| failed(view, source))?;
                 let least = self.plain_ends.get(&id).copied().unwrap_or(0);

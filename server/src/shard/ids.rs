@@ -71,8 +71,8 @@ pub fn generation(shard: u32, epoch: u64, counter: u64) -> u64 {
     u64::from(shard & 0xff) << 56 | (epoch & PART) << 28 | (counter & PART)
 }
 
-/// A table of the hot path. Its hash is quicker than the standard one and seeded at random; what it cannot stand is
-/// somebody who chooses keys *and* sees times, so keys that clients choose freely (paths) stay with the standard one.
+/// A table of the hot path. Its hash is quicker than the standard one and seeded at random, which is enough where a bound
+/// keeps the table small (producers of a file) or the keys are ours; paths stay with the standard one.
 pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Who writes, over reconnects.

@@ -73,10 +73,14 @@ fn piece_of_a_synced_frame_is_synced_and_a_later_one_is_not() {
 fn file_is_on_the_list_once_for_as_long_as_something_waits() {
     let (backlog, one, two) = (Backlog::new(100), empty("a", 1), empty("b", 2));
     let ids = |files: Vec<Arc<FileView>>| files.iter().map(|view| view.generation).collect::<Vec<_>>();
+    assert!(backlog.is_empty());
     for offset in 0..3 {
         backlog.push(&one, piece(offset, 1, 1));
+        assert_eq!(told(&backlog.arrived), offset == 0, "only what is new on the list is told");
         backlog.push(&two, piece(offset, 1, 1));
+        assert_eq!(told(&backlog.arrived), offset == 0);
     }
+    assert!(!backlog.is_empty());
     assert_eq!(ids(backlog.take()), [1, 2]);
     backlog.push(&one, piece(3, 1, 1));
     assert_eq!(ids(backlog.take()), [0; 0], "whoever took it still has it");

@@ -130,6 +130,18 @@ fn file_that_is_open_already_keeps_its_descriptor_and_what_is_known_of_it() {
 }
 
 #[test]
+fn path_of_an_open_file_is_looked_at_now_and_then() {
+    let (_, file) = files();
+    let mut descriptors = Descriptors::new(2, false);
+    descriptors.insert(FileId(1), file(1)).unwrap();
+    let later = Instant::now() + LOOK_EVERY;
+    assert!(descriptors.is_look_due(FileId(1), later));
+    assert!(!descriptors.is_look_due(FileId(1), later + LOOK_EVERY / 2), "it was looked at");
+    assert!(descriptors.is_look_due(FileId(1), later + LOOK_EVERY));
+    assert!(!descriptors.is_look_due(FileId(2), later), "it is not open");
+}
+
+#[test]
 fn removed_file_makes_room_and_is_not_synced() {
     let (fs, file) = files();
     let mut descriptors = Descriptors::new(2, false);

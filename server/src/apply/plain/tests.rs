@@ -117,15 +117,15 @@ fn only_a_file_with_the_id_is_ours() {
     let memory = folder();
     let mut plain = plain(Arc::new(memory.clone()));
     let view = view("a", 1, crate::apply::view::ViewState::default());
-    assert_eq!(open_ours(&memory, &view).unwrap().unwrap_err(), "was deleted");
+    assert_eq!(open_ours(&memory, &view, Access::Read).unwrap().unwrap_err(), "was deleted");
     plain.create(&key("a"), id(2)).unwrap();
-    assert_eq!(open_ours(&memory, &view).unwrap().unwrap_err(), "does not carry the id of the file");
+    assert_eq!(open_ours(&memory, &view, Access::Read).unwrap().unwrap_err(), "does not carry the id of the file");
     memory.remove_file("files/t/a").unwrap();
     plain.create(&key("a"), id(1)).unwrap();
-    assert!(open_ours(&memory, &view).unwrap().is_ok());
+    assert!(open_ours(&memory, &view, Access::Read).unwrap().is_ok());
     memory.fail_from(0);
     memory.remove_file("files/t/a").unwrap_err();
-    assert!(open_ours(&memory, &view).is_err(), "a failure of the disk says nothing about the file");
+    assert!(open_ours(&memory, &view, Access::Read).is_err(), "a failure of the disk says nothing about the file");
 }
 
 #[test]

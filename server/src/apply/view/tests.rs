@@ -11,7 +11,10 @@ use inkpot_wal::fs::{
 use proptest::prelude::*;
 use rustix::io::Errno;
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -121,6 +124,19 @@ fn lost_bytes_are_an_error_that_says_where() {
     fs.remove_file(&view.parked_path()).unwrap();
     assert_eq!(view.read(&fs, 6, 99).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert_eq!(data(view.read(&fs, 8, 99)), "89");
+}
+
+#[test]
+fn bytes_of_a_file_that_somebody_else_put_there_are_not_read() {
+    let (fs, view) = laid_out(b"0123", 3, 3, &[1]);
+    fs.remove_file("files/t/dir/f").unwrap();
+    let foreign = fs.create("files/t/dir/f", Attributes::PRIVATE).unwrap();
+    foreign.write_at(&[b"abc"], 0).unwrap();
+    for id in [None, Some(FileId::new(0, 1, 8))] {
+        id.into_iter().for_each(|id| foreign.set_file_id(&id.to_bytes()).unwrap());
+        assert_eq!(view.read(&fs, 0, 99).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "with id {id:?}");
+    }
+    assert_eq!(data(view.read(&fs, 3, 99)), "3");
 }
 
 #[test]
