@@ -4,6 +4,7 @@
 //! committing, and what arrives during a sync is the next batch. Synchronous: [`driver`] is the loop around it.
 
 mod answers;
+mod append;
 pub mod driver;
 mod open;
 
@@ -14,7 +15,7 @@ use crate::{
     apply::{
         applier::{Snapshot, SnapshotFile},
         backlog::Backlog,
-        plain::{PlainFiles, disk_full, foreign, refuse},
+        plain::{PlainFiles, disk_full},
         registry::Registry,
         view::{FileView, Piece},
     },
@@ -22,16 +23,16 @@ use crate::{
     config::Config,
     recovery::Recovered,
     shard::{
-        Batch, SessionLink, Write, WriteBody,
-        decide::{Channel, Decision, Wish, decide, next_seq},
+        Batch, SessionLink,
+        decide::Channel,
         ids::{FastMap, FileId},
         outbox::Event,
-        record::{Encoder, Record},
+        record::Encoder,
         state::Files,
         turns::{Item, Turns},
     },
 };
-use answers::{Answers, Taken, closed};
+use answers::{Answers, closed};
 use inkpot_proto::{
     error::Refused,
     v1::{Durability, ErrorReason},
@@ -370,162 +371,6 @@ impl ShardWriter {
             },
         }
         Ok(())
-    }
-
-    fn write(&mut self, session: &Arc<SessionLink>, write: Write, now: Instant) {
-        let number = write.channel;
-        let Some(mut channel) = self.channels.remove(&(session.id, number)) else {
-            return self.answers.nack(session, number, write.seq, Box::new(self.no_channel(session.id, number)));
-        };
-        let seq = if write.seq == 0 { channel.arrived.saturating_add(1) } else { write.seq };
-        // A number that was refused at the door may be anything.
-        if write.seq == 0 || write.body.is_ok() {
-            channel.arrived = seq;
-        }
-        self.in_hand = Some((Arc::clone(session), number, seq));
-        let taken = write.body.and_then(|body| self.decide(session, number, &mut channel, seq, body, now));
-        if let Err(mut refused) = taken {
-            if channel.refused && refused.reason != ErrorReason::ProducerFenced {
-                self.name_earlier(&channel, seq, &mut refused);
-            }
-            channel.refused = true;
-            // A refusal that tells how far file or producer have come waits until that is durable.
-            self.sync_wanted |= refused.expected_seq.is_some() || refused.expected_offset.is_some();
-            self.answers.nack(session, number, seq, refused);
-        }
-        self.channels.insert((session.id, number), channel);
-        self.in_hand = None;
-    }
-
-    fn no_channel(&self, session: u64, number: u32) -> Refused {
-        if self.lost.contains(&(session, number)) {
-            return closed(&format!("channel {number} was lost, open it again"));
-        }
-        let text = format!("channel {number} is not open on this session; open it first");
-        Refused::new(ErrorReason::UnknownChannel, text)
-    }
-
-    /// What comes behind a refused append is refused for that, whatever else is wrong with it.
-    fn name_earlier(&self, channel: &Channel, seq: u64, refused: &mut Box<Refused>) {
-        let Some(file) = self.files.get(channel.file) else { return };
-        let producer = channel.producer.as_ref().and_then(|id| file.producers.get(id));
-        let next = next_seq(channel, producer);
-        if seq > next && refused.reason != ErrorReason::EarlierSeqRefused {
-            let text = format!("seq {seq} comes after a refused one; send {next} again, or open the file anew");
-            **refused = Refused::new(ErrorReason::EarlierSeqRefused, text);
-            refused.expected_seq = Some(next);
-        }
-    }
-
-    fn decide(
-        &mut self,
-        session: &Arc<SessionLink>,
-        number: u32,
-        channel: &mut Channel,
-        seq: u64,
-        body: WriteBody,
-        now: Instant,
-    ) -> Result<(), Box<Refused>> {
-        let Some(file) = self.files.get(channel.file) else {
-            return Err(Box::new(closed("the file is not open any more")));
-        };
-        let producer = channel.producer.as_ref().and_then(|id| file.producers.get(id));
-        let len = body.data.len() as u64;
-        let wish = Wish { seq, len, crc32c: body.crc32c, expected_offset: body.expected_offset };
-        let generation = file.view.generation;
-        let (range, duplicate) = match decide(file, producer, channel, &wish) {
-            Decision::Refuse(refused) => return Err(refused),
-            Decision::Duplicate(range) => (range, true),
-            Decision::Append(offset) => {
-                self.check_writable(channel.file)?;
-                self.make_plain(channel.file, now)?;
-                let producer = channel.producer.clone().map(|id| (id, seq));
-                let record =
-                    Record::Append { id: channel.file, offset, producer, crc32c: body.crc32c, data: body.data };
-                let start = self.record(&record, now);
-                self.draft(channel.file, offset, start, usize::try_from(len).unwrap_or(0));
-                channel.refused = false;
-                channel.taken = seq;
-                (Some((offset, offset + len)), false)
-            }
-        };
-        self.sync_wanted |= body.durability == Durability::Synced;
-        if channel.last.1 <= self.log.synced_sequence() {
-            channel.synced_seq = channel.last.0;
-        }
-        if !duplicate {
-            channel.last = (seq, self.log.last_sequence() + 1);
-        }
-        let synced_seq = channel.synced_seq;
-        self.answers.ack(session, number, Taken { seq, range, duplicate, generation, synced_seq });
-        self.keep_permit(body.permit);
-        Ok(())
-    }
-
-    /// Carries out a decision in memory, and puts it into the frame. Returns where its data begins there.
-    fn record(&mut self, record: &Record, now: Instant) -> usize {
-        let seconds = self.running_seconds(now);
-        let start = self.encoder.push(record);
-        self.files.apply(record, self.log.last_sequence() + 1, seconds);
-        start
-    }
-
-    fn check_writable(&self, id: FileId) -> Result<(), Box<Refused>> {
-        let Some(file) = self.files.get(id) else { return Ok(()) };
-        let foreign_change = file.view.state().foreign.clone();
-        if let Some(what) = foreign_change {
-            return Err(Box::new(foreign(&file.view.key, &what)));
-        }
-        if self.disk_full || self.backlog.is_disk_full() {
-            return Err(Box::new(disk_full(&format!("file {}", file.view.key))));
-        }
-        Ok(())
-    }
-
-    /// Makes the plain file before its first append, and lets that append's frame say so.
-    fn make_plain(&mut self, id: FileId, now: Instant) -> Result<(), Box<Refused>> {
-        let Some(file) = self.files.get(id).filter(|file| !file.created) else { return Ok(()) };
-        let view = Arc::clone(&file.view);
-        let made = self.plain.create(&view.key, id);
-        let made = made.map_err(|error| Box::new(self.refuse_making(&error, &view)))?;
-        self.backlog.hand_on(id, made);
-        self.registry.insert(view);
-        self.name(id, now);
-        self.record(&Record::Create { id }, now);
-        Ok(())
-    }
-
-    fn refuse_making(&self, error: &std::io::Error, view: &FileView) -> Refused {
-        let taken = error.kind() == std::io::ErrorKind::AlreadyExists;
-        let occupant = taken.then(|| crate::apply::plain::check_vacant(self.fs.as_ref(), &view.key, self.number).err());
-        occupant.flatten().unwrap_or_else(|| refuse(error, &view.key))
-    }
-
-    /// Lets the frame name the file's id, unless the log or the catalog did before.
-    fn name(&mut self, id: FileId, now: Instant) {
-        let Some(file) = self.files.get(id).filter(|file| !file.named) else { return };
-        let record = Record::Name { key: file.view.key.clone(), id, generation: file.view.generation };
-        self.record(&record, now);
-    }
-
-    fn draft(&mut self, id: FileId, offset: u64, start: usize, len: usize) {
-        if let Some(last) = self.drafts.last_mut()
-            && last.view.id == id
-            && last.start + last.len == start
-        {
-            last.len += len;
-            return;
-        }
-        if let Some(file) = self.files.get(id) {
-            self.drafts.push(Draft { view: Arc::clone(&file.view), offset, start, len });
-        }
-    }
-
-    fn keep_permit(&mut self, permit: Permit) {
-        match self.permits.iter_mut().find(|kept| Arc::ptr_eq(kept.tenant(), permit.tenant())) {
-            Some(kept) => kept.merge(permit),
-            None => self.permits.push(permit),
-        }
     }
 
     /// Writes the frame, syncs it if that is wanted, publishes it, answers.

@@ -10,7 +10,7 @@ use crate::{
     shard::{
         FileSummary, Open, ProducerState, SessionLink, WriteState,
         decide::Channel,
-        ids::{FastMap, FileId, FileKey, ProducerId, generation},
+        ids::{FileId, FileKey, ProducerId, generation},
         outbox::{Event, OpenState},
         record::Record,
         state::{File, Producer},
@@ -335,16 +335,7 @@ impl ShardWriter {
         let id = FileId::new(self.number, epoch, self.ids);
         let generation = generation(self.number, epoch, self.ids);
         let view = FileView::new(key.clone(), id, generation, ViewState::default());
-        self.files.insert(File {
-            view: Arc::new(view),
-            named: false,
-            created: false,
-            end: 0,
-            sequence: 0,
-            producers: FastMap::default(),
-            changed: false,
-            channels: 0,
-        });
+        self.files.insert(File::new(Arc::new(view), false));
         Ok(Ok(id))
     }
 

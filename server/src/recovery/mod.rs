@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     shard::{
         codec::Undecodable,
-        ids::{FastMap, FileId, FileKey},
+        ids::{FileId, FileKey},
         record::{self, Record},
         state::{File, Files},
     },
@@ -247,16 +247,7 @@ impl<'a> Fold<'a> {
         };
         let view = self.view_of_readers(key, id);
         let view = view.unwrap_or_else(|| Arc::new(FileView::new(key.clone(), id, *generation, ViewState::default())));
-        self.files.insert(File {
-            view,
-            named: true,
-            created: false,
-            end: 0,
-            sequence: 0,
-            producers: FastMap::default(),
-            changed: false,
-            channels: 0,
-        });
+        self.files.insert(File::new(view, true));
         Ok(())
     }
 

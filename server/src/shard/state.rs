@@ -69,6 +69,15 @@ pub struct File {
     pub channels: u32,
 }
 
+impl File {
+    /// A file without anything in it. `named` tells whether the log names its id.
+    #[must_use]
+    pub fn new(view: Arc<FileView>, named: bool) -> Self {
+        let producers = FastMap::default();
+        Self { view, named, created: false, end: 0, sequence: 0, producers, changed: false, channels: 0 }
+    }
+}
+
 /// The files of a shard that are in memory.
 #[derive(Debug)]
 pub struct Files {

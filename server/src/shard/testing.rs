@@ -3,7 +3,7 @@
 
 use super::{
     Batch, SessionLink, Write, WriteBody,
-    ids::{FastMap, FileId, FileKey},
+    ids::{FileId, FileKey},
     outbox::{Event, Outbox},
     state::File,
 };
@@ -43,16 +43,7 @@ pub fn view(path: &str, id: u64, state: ViewState) -> Arc<FileView> {
 /// A file without anything in it.
 pub fn file(path: &str, id: u64) -> File {
     let view = view(path, id, ViewState::default());
-    File {
-        view,
-        named: false,
-        created: false,
-        end: 0,
-        sequence: 0,
-        producers: FastMap::default(),
-        changed: false,
-        channels: 0,
-    }
+    File::new(view, false)
 }
 
 /// The defaults, with tenants of these weights.
