@@ -5,7 +5,7 @@ use crate::{
     catalog::Catalog,
     recovery::{Ground, recover},
     shard::{
-        Open,
+        Open, Write, WriteBody,
         outbox::Ack,
         testing::{key, session, tenant_of, told},
     },
