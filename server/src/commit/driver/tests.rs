@@ -1,0 +1,151 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::{
+    apply::applier::ApplyError,
+    catalog::Catalog,
+    shard::{
+        Batch, Open, SessionLink, Write, WriteBody,
+        outbox::{Event, Outbox},
+        testing::key,
+    },
+};
+use bytes::Bytes;
+use inkpot_proto::{path::TenantName, v1::Durability};
+use inkpot_wal::fs::{
+    Attributes,
+    faulty::{FaultKind, FaultyFs, Gate, Op, When},
+    memory::MemoryFs,
+};
+use rustix::io::Errno;
+use std::future::poll_fn;
+
+/// How long anything may take on a machine that is busy with other tests.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// A shard that really runs, on its threads, over a disk in memory.
+struct Rig {
+    faulty: FaultyFs,
+    running: Running,
+    session: Arc<SessionLink>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let memory = MemoryFs::new();
+        for dir in ["files", "staging", "shards", "shards/0000", "shards/0000/wal", "shards/0000/parked"] {
+            memory.create_dir(dir, Attributes::PRIVATE_DIR).unwrap();
+        }
+        Catalog::create(&memory, 0).unwrap();
+        let faulty = FaultyFs::over_memory(&memory);
+        let config = Arc::new(Config::default());
+        let admission = Arc::new(Admission::new(Arc::clone(&config)));
+        let tenant = admission.tenant(&TenantName::parse("t").unwrap());
+        let running = start(Spec { number: 0, fs: Arc::new(faulty.clone()), config, admission }).unwrap();
+        let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()) });
+        let mut rig = Self { faulty, running, session };
+        rig.until(|health| *health == Health::Open).await;
+        rig
+    }
+
+    async fn until(&mut self, wanted: impl FnMut(&Health) -> bool) {
+        tokio::time::timeout(BOUND, self.running.health.wait_for(wanted)).await.unwrap().unwrap();
+    }
+
+    async fn tell(&self, command: Command) {
+        self.running.handle.send(command).await.unwrap();
+    }
+
+    async fn open(&self, channel: u32, path: &str) {
+        let session = Arc::clone(&self.session);
+        let open = Open { session, channel, key: key(path), producer: None, if_generation: None };
+        self.tell(Command::Open(open)).await;
+        assert!(matches!(self.told().await, Event::Opened { .. }));
+    }
+
+    async fn send(&self, channel: u32, data: &'static [u8]) {
+        let permit = self.session.tenant.try_acquire(data.len() as u64).unwrap();
+        let (data, crc32c) = (Bytes::from_static(data), crc32c::crc32c(data));
+        let body =
+            WriteBody { data, records: 1, crc32c, expected_offset: None, durability: Durability::Synced, permit };
+        self.session.outbox.expect_answers(1);
+        let writes = vec![Write { channel, seq: 0, body: Ok(body) }];
+        self.tell(Command::Writes(Batch { session: Arc::clone(&self.session), writes })).await;
+    }
+
+    async fn told(&self) -> Event {
+        let next = poll_fn(|cx| self.session.outbox.poll_next(cx));
+        tokio::time::timeout(BOUND, next).await.unwrap().unwrap()
+    }
+
+    /// The reason of the next refusal of an append or a channel.
+    async fn refusal(&self) -> ErrorReason {
+        match self.told().await {
+            Event::Nack { refused, .. } => refused.reason,
+            other => panic!("not a refusal: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_waits_behind_a_failure_is_answered_and_a_stop_is_not_forgotten() {
+    let mut rig = Rig::new().await;
+    rig.open(1, "a").await;
+    let gate = Gate::new();
+    rig.faulty.fail(Op::SyncData, "wal/", When::Nth(1), FaultKind::Hang(gate.clone()));
+    rig.send(1, b"hello").await;
+    assert!(gate.wait_until_hanging(BOUND));
+    let source = Errno::IO.into();
+    let failed = ApplyError::File { path: "files/t/b".to_owned(), source };
+    rig.tell(Command::Apply(Request::Failed(failed))).await;
+    rig.send(1, b"behind it").await;
+    rig.tell(Command::Stop).await;
+    gate.release();
+    assert!(matches!(rig.told().await, Event::Ack { .. }));
+    let refusals = [rig.refusal().await, rig.refusal().await];
+    assert_eq!(refusals, [ErrorReason::ShardClosed; 2], "the channel, and the append behind the failure");
+    rig.until(|health| *health == Health::Stopped).await;
+    assert_eq!((rig.session.outbox.outstanding(), rig.session.tenant.in_flight()), (0, (0, 0)));
+}
+
+#[tokio::test]
+async fn failed_sync_closes_the_shard_and_it_recovers_in_place() {
+    let mut rig = Rig::new().await;
+    rig.open(1, "a").await;
+    rig.send(1, b"kept ").await;
+    assert!(matches!(rig.told().await, Event::Ack { .. }));
+    rig.faulty.fail(Op::SyncData, "wal/", When::Nth(1), FaultKind::LostSync);
+    rig.send(1, b"unknown ").await;
+    assert_eq!(rig.refusal().await, ErrorReason::OutcomeUnknown);
+    assert_eq!(rig.refusal().await, ErrorReason::ShardClosed, "the channel is lost");
+    rig.until(|health| matches!(health, Health::Closed(_))).await;
+    rig.until(|health| *health == Health::Open).await;
+    rig.open(1, "a").await;
+    rig.send(1, b"after").await;
+    let Event::Ack { ack, .. } = rig.told().await else { panic!("no ack") };
+    assert_eq!((ack.first_offset, ack.end_offset), (Some(13), Some(18)), "the unknown append had been written");
+}
+
+#[tokio::test]
+async fn file_that_may_not_be_opened_any_more_closes_nothing() {
+    let mut rig = Rig::new().await;
+    rig.faulty.fail(Op::Write, "t/", When::Nth(1), FaultKind::Errno(Errno::ACCESS.raw_os_error()));
+    rig.open(1, "barred").await;
+    rig.open(2, "good").await;
+    rig.send(1, b"kept aside").await;
+    assert!(matches!(rig.told().await, Event::Ack { .. }));
+    let view = rig.running.handle.registry.get(&key("barred")).unwrap();
+    let deadline = Instant::now() + BOUND;
+    while view.state().foreign.is_none() {
+        assert!(Instant::now() < deadline, "the applier did not notice");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    rig.send(1, b"more").await;
+    assert_eq!(rig.refusal().await, ErrorReason::ForeignChange);
+    rig.send(2, b"goes on").await;
+    assert!(matches!(rig.told().await, Event::Ack { .. }));
+    assert_eq!(*rig.running.health.borrow(), Health::Open);
+    rig.tell(Command::Stop).await;
+    rig.until(|health| *health == Health::Stopped).await;
+    assert_eq!(view.state().parked.map(|parked| (parked.from, parked.end)), Some((0, 10)));
+}
