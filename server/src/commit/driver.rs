@@ -5,7 +5,7 @@
 use super::{ShardWriter, Slots, answers::closed, refuse_item, unknown};
 use crate::{
     admission::Admission,
-    apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, registry::Registry},
+    apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, plain::disk_full, registry::Registry},
     config::Config,
     recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
@@ -436,6 +436,9 @@ fn refusal(error: &RecoveryError) -> Refused {
     if error.is_damage() {
         let text = format!("acknowledged data is damaged: {}; nothing was cut, the shard stays closed", chain(error));
         return Refused::new(ErrorReason::Damaged, text);
+    }
+    if error.is_disk_full() {
+        return disk_full(&chain(error));
     }
     closed(&chain(error))
 }

@@ -28,7 +28,7 @@ use inkpot_wal::{
     WalError,
     fs::{Attributes, FileSystem, VolumeSync},
     recovery::{Retained, Survey},
-    writer::Writer,
+    writer::{Writer, is_full},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -73,6 +73,20 @@ pub enum RecoveryError {
 }
 
 impl RecoveryError {
+    /// Whether the disk has no room for what recovery needs; it goes on by itself when there is.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Wal(WalError::Full { .. }) => true,
+            Self::Wal(error) => matches!(error, WalError::Io { source, .. } if is_full(source)),
+            Self::Catalog(error) => {
+                matches!(error.io_kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::File { source, .. } => is_full(source),
+            Self::Record { .. } | Self::Stranger { .. } => false,
+        }
+    }
+
     /// Whether trying again cannot help: what is on disk has to be looked at.
     #[must_use]
     pub fn is_damage(&self) -> bool {

@@ -126,6 +126,13 @@ async fn failed_sync_closes_the_shard_and_it_recovers_in_place() {
     assert_eq!((ack.first_offset, ack.end_offset), (Some(13), Some(18)), "the unknown append had been written");
 }
 
+#[test]
+fn shard_that_cannot_open_for_want_of_room_says_so() {
+    let source = Errno::NOSPC.into();
+    let refused = refusal(&RecoveryError::File { path: "files/t/a".to_owned(), source });
+    assert_eq!((refused.reason, refused.code()), (ErrorReason::DiskFull, tonic::Code::ResourceExhausted));
+}
+
 #[tokio::test]
 async fn file_that_may_not_be_opened_any_more_closes_nothing() {
     let mut rig = Rig::new().await;
