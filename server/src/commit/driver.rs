@@ -34,6 +34,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// ... up to this.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
+/// A shard that found no room on the disk looks again after this long.
+const FULL_BACKOFF: Duration = Duration::from_secs(1);
+
 /// How a shard is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -133,9 +136,10 @@ impl Shard {
                 }
                 Err(error) => (chain(&error), refusal(&error)),
             };
-            tracing::error!(shard = self.spec.number, why, retry_in = ?backoff, "shard closed");
+            let how_long = if refused.reason == ErrorReason::DiskFull { FULL_BACKOFF } else { backoff };
+            tracing::error!(shard = self.spec.number, why, retry_in = ?how_long, "shard closed");
             self.tell.send_replace(Health::Closed(why));
-            if self.stay_closed(backoff, &refused).await {
+            if self.stay_closed(how_long, &refused).await {
                 break;
             }
             backoff = (backoff * 2).min(MAX_BACKOFF);

@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     WalError,
-    frame::{Frame, Kind},
+    frame::{self, Frame, Kind},
     fs::{Attributes, FileSystem},
     segment::{Found, HEADER_BYTES, SegmentId, SegmentMaker, epoch_dir, parse_number, wal_dir},
     writer::Writer,
@@ -200,12 +200,15 @@ impl Survey {
         let epoch = create_epoch(fs.as_ref(), self.shard, self.highest_epoch + 1)?;
         let maker = Arc::new(SegmentMaker::new(Arc::clone(fs), self.shard, epoch, segment_bytes));
         self.give_up_dead(fs.as_ref(), &maker)?;
-        let mut writer = Writer::new(maker, self.shard, self.proven, self.live.clone())?;
+        let begin = Begin { epoch, sealed: self.sealed.clone() }.encode();
+        let frames = self.unproven.iter().map(|frame| frame.payload.len()).chain([begin.len(), 0]);
+        let first_bytes = frames.map(|payload| frame::size(payload) as u64).sum();
+        let mut writer = Writer::new(maker, self.shard, self.proven, self.live.clone(), first_bytes)?;
         for frame in &self.unproven {
             writer.append_rewritten(frame.header, &frame.payload)?;
         }
         writer.sync()?;
-        writer.append_begin(&Begin { epoch, sealed: self.sealed.clone() }.encode())?;
+        writer.append_begin(&begin)?;
         remove_empty_epochs(fs.as_ref(), self.shard, epoch);
         Ok(writer)
     }

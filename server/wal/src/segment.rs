@@ -177,6 +177,8 @@ struct MakerState {
     failed: bool,
 }
 
+/// What file systems hand out at a time, in bytes: a segment that is smaller than usual is a multiple of it.
+const BLOCK_BYTES: u64 = 4096;
 /// Released segments that are kept for use again; more are removed.
 const MAX_SPARE: usize = 16;
 /// Behind the name of a segment until it is durable.
@@ -226,7 +228,7 @@ impl SegmentMaker {
     pub(crate) fn make_ready(&self) -> Result<(), MakeError> {
         let mut state = self.lock();
         if state.ready.is_none() {
-            state.ready = Some(self.make(&mut state)?);
+            state.ready = Some(self.make(&mut state, self.segment_bytes)?);
         }
         Ok(())
     }
@@ -246,8 +248,22 @@ impl SegmentMaker {
         let mut state = self.lock();
         match state.ready.take() {
             Some(segment) => Ok(segment),
-            None => self.make(&mut state),
+            None => self.make(&mut state, self.segment_bytes),
         }
+    }
+
+    /// The first segment of an epoch: on a full disk one that holds just `bytes`, so that what is kept can be served.
+    pub(crate) fn take_first(&self, bytes: u64) -> Result<Segment, MakeError> {
+        let least = (HEADER_BYTES as u64 + bytes).next_multiple_of(BLOCK_BYTES);
+        match self.take() {
+            Err(MakeError::Full(_)) if least < self.segment_bytes => self.make(&mut self.lock(), least),
+            taken => taken,
+        }
+    }
+
+    /// Size of a whole segment, in bytes.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
     }
 
     /// Takes back a segment that is no longer needed, whatever happens.
@@ -264,19 +280,20 @@ impl SegmentMaker {
         }
     }
 
-    fn make(&self, state: &mut MakerState) -> Result<Segment, MakeError> {
+    fn make(&self, state: &mut MakerState, len: u64) -> Result<Segment, MakeError> {
         if state.failed {
             return Err(MakeError::Failed(io::Error::other("an earlier segment could not be made")));
         }
         let id = SegmentId { epoch: self.epoch, number: state.next_number };
         // The number is taken even if nothing comes of it: what a failed attempt left is in nobody's way.
         state.next_number += 1;
-        let made = self.make_as(id, state.spare.pop_front());
+        let spare = if len == self.segment_bytes { state.spare.pop_front() } else { None };
+        let made = self.make_as(id, len, spare);
         state.failed = matches!(made, Err(MakeError::Failed(_)));
         made
     }
 
-    fn make_as(&self, id: SegmentId, spare: Option<String>) -> Result<Segment, MakeError> {
+    fn make_as(&self, id: SegmentId, len: u64, spare: Option<String>) -> Result<Segment, MakeError> {
         let path = id.path(self.shard);
         let unfinished = format!("{path}{UNFINISHED}");
         let file = match spare {
@@ -287,7 +304,7 @@ impl SegmentMaker {
             None => self.fs.create(&unfinished, Attributes::PRIVATE)?,
         };
         let nonce = rand::random();
-        if let Err(error) = self.fill(file.as_ref(), &encode_header(self.shard, id, nonce, self.segment_bytes)) {
+        if let Err(error) = fill(file.as_ref(), len, &encode_header(self.shard, id, nonce, len)) {
             // On a full disk it would only take room; what cannot be removed goes at the next start.
             let _ = self.fs.remove_file(&unfinished);
             return Err(error.into());
@@ -295,24 +312,24 @@ impl SegmentMaker {
         file.sync_all().map_err(MakeError::Failed)?;
         self.fs.rename(&unfinished, &path, Existing::Keep)?;
         self.fs.sync_dir(&epoch_dir(self.shard, self.epoch)).map_err(MakeError::Failed)?;
-        Ok(Segment { id, nonce, file, len: self.segment_bytes })
-    }
-
-    /// Writes the header, and zeros as far as there is nothing to write over.
-    fn fill(&self, file: &dyn File, header: &[u8]) -> io::Result<()> {
-        let mut at = file.metadata()?.len;
-        let zeros = vec![0; FILL_BYTES.min(usize::try_from(self.segment_bytes).unwrap_or(FILL_BYTES))];
-        while at < self.segment_bytes {
-            let part = (self.segment_bytes - at).min(zeros.len() as u64);
-            file.write_at(&[&zeros[..usize::try_from(part).unwrap_or(zeros.len())]], at)?;
-            at += part;
-        }
-        file.write_at(&[header], 0)
+        Ok(Segment { id, nonce, file, len })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, MakerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes the header, and zeros as far as there is nothing to write over.
+fn fill(file: &dyn File, len: u64, header: &[u8]) -> io::Result<()> {
+    let mut at = file.metadata()?.len;
+    let zeros = vec![0; FILL_BYTES.min(usize::try_from(len).unwrap_or(FILL_BYTES))];
+    while at < len {
+        let part = (len - at).min(zeros.len() as u64);
+        file.write_at(&[&zeros[..usize::try_from(part).unwrap_or(zeros.len())]], at)?;
+        at += part;
+    }
+    file.write_at(&[header], 0)
 }
 
 /// What lies in the directory of an epoch.

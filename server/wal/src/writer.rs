@@ -30,8 +30,9 @@ impl Writer {
         shard: u32,
         last_sequence: u64,
         older: VecDeque<SegmentId>,
+        first_bytes: u64,
     ) -> Result<Self, WalError> {
-        let segment = maker.take().map_err(|error| error.in_epoch(shard, maker.epoch()))?;
+        let segment = maker.take_first(first_bytes).map_err(|error| error.in_epoch(shard, maker.epoch()))?;
         Ok(Self {
             maker,
             shard,
@@ -130,13 +131,13 @@ impl Writer {
     /// Bytes of all segments that no checkpoint has released.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
-        (self.older.len() as u64 + 1) * self.segment.len
+        (self.older.len() as u64 + 1) * self.maker.segment_bytes()
     }
 
     /// The largest payload that fits a frame of this log, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {
-        let len = usize::try_from(self.segment.len).unwrap_or(usize::MAX);
+        let len = usize::try_from(self.maker.segment_bytes()).unwrap_or(usize::MAX);
         len.saturating_sub(HEADER_BYTES + frame::HEADER_BYTES + frame::ALIGN)
     }
 

@@ -9,7 +9,7 @@ use crate::{
         faulty::{FaultKind, FaultyFs, Op, When},
         memory::{Loss, MemoryFs},
     },
-    recovery::{Retained, Survey},
+    recovery::{Mark, Retained, Survey},
     writer::Writer,
 };
 use std::sync::Arc;
@@ -108,6 +108,29 @@ fn starts_on_a_full_disk_do_not_fill_it_further() {
     }
     memory.set_capacity(used + 2 * SEGMENT);
     owner.restart(&memory, owner.in_kernel);
+}
+
+#[test]
+fn log_opens_with_little_room_and_goes_on_when_there_is_more() {
+    const LARGE: u64 = 64 << 10;
+    let memory = machine();
+    let read = |memory: &MemoryFs| Survey::read(memory, SHARD, Mark::default(), None).unwrap();
+    let mut writer = read(&memory).begin(&fs(&memory), LARGE).unwrap();
+    writer.append(&[&[1; 300]]).unwrap();
+    drop(writer);
+    let used = (1 << 40) - memory.free_bytes().unwrap();
+    memory.set_capacity(used + LARGE / 4);
+    let mut writer = read(&memory).begin(&fs(&memory), LARGE).unwrap();
+    assert_eq!(replayed(&read(&memory), &memory).unwrap().len(), 1);
+    writer.seal().unwrap();
+    assert!(matches!(writer.append(&[&[2; 30_000]]), Err(WalError::Full { .. })), "the small segment holds no more");
+    memory.set_capacity(used + 4 * LARGE);
+    writer.append(&[&[3; 30_000]]).unwrap();
+    writer.sync().unwrap();
+    drop(writer);
+    let survey = read(&memory.power_loss(Loss::Nothing, 0));
+    assert_eq!(survey.begin(&fs(&memory), LARGE).unwrap().last_sequence(), survey.last_sequence() + 1);
+    assert_eq!(replayed(&survey, &memory).unwrap().len(), 2);
 }
 
 #[test]
