@@ -103,7 +103,8 @@ async fn dispatch(context: &Context, command: AsyncCommand) -> Result<Exit, Fail
     match command {
         AsyncCommand::Append(args) => append::run(context, args).await,
         AsyncCommand::Cat(args) => cat::run(context, args).await,
-        AsyncCommand::Tail(args) => tail::run(context, args).await,
+        // Also where SIGINT is ignored, as for what a script starts in the background.
+        AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(context, args)).await,
         AsyncCommand::Ls(args) => ls::run(context, args).await,
         AsyncCommand::Stat(args) => stat::run(context, args).await,
         AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(context, args)).await,
