@@ -15,6 +15,7 @@ use inkpot_proto::{error::Refused, v1::ErrorReason};
 use inkpot_wal::{fs::FileSystem, recovery::Retained, segment::SegmentMaker};
 use std::{
     collections::VecDeque,
+    io,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -25,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that are taken at once.
 const COMMANDS_PER_ROUND: usize = 256;
@@ -61,6 +62,12 @@ pub struct Spec {
     pub config: Arc<Config>,
     /// Who may make it hurry.
     pub admission: Arc<Admission>,
+}
+
+impl Spec {
+    fn ground<'a>(&'a self, registry: &'a Registry) -> Ground<'a> {
+        Ground { number: self.number, fs: &self.fs, config: &self.config, registry }
+    }
 }
 
 /// A shard that runs.
@@ -114,14 +121,17 @@ impl Shard {
     async fn run(mut self) {
         let mut retained: Option<Retained> = None;
         let mut backoff = FIRST_BACKOFF;
+        // At the start requests wait until the shard is open; after a failure they are refused until it is again.
+        let mut closed_for: Option<Refused> = None;
         loop {
-            let ground = Ground {
-                number: self.spec.number,
-                fs: &self.spec.fs,
-                config: &self.spec.config,
-                registry: &self.registry,
+            let outcome = match &closed_for {
+                None => recover(&self.spec.ground(&self.registry), retained.clone()),
+                Some(refused) => match self.recover_aside(retained.clone(), refused).await {
+                    Some(outcome) => outcome,
+                    None => break,
+                },
             };
-            let (why, refused) = match recover(&ground, retained.clone()) {
+            let (why, refused) = match outcome {
                 Ok((recovered, unapplied)) => {
                     let began = Instant::now();
                     match self.serve(recovered, unapplied, &mut retained).await {
@@ -143,12 +153,43 @@ impl Shard {
                 break;
             }
             backoff = (backoff * 2).min(MAX_BACKOFF);
+            closed_for = Some(refused);
         }
         self.tell.send_replace(Health::Stopped);
         let refused = closed("the server is stopping");
         self.mailbox.close();
         while let Some(command) = self.mailbox.recv().await {
             refuse(command, &refused);
+        }
+    }
+
+    /// Recovers on a thread of its own, and refuses meanwhile, so that no session stands still for it. `None`: the shard
+    /// was told to stop.
+    async fn recover_aside(
+        &mut self,
+        retained: Option<Retained>,
+        refused: &Refused,
+    ) -> Option<Result<(Recovered, Unapplied), RecoveryError>> {
+        let (tell, mut done) = oneshot::channel();
+        let (spec, registry) = (self.spec.clone(), Arc::clone(&self.registry));
+        let recovery = move || _ = tell.send(recover(&spec.ground(&registry), retained));
+        let name = format!("recover-{}", self.spec.number);
+        if let Err(source) = std::thread::Builder::new().name(name).spawn(recovery) {
+            return Some(Err(RecoveryError::Thread(source)));
+        }
+        let mut told_to_stop = false;
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut done => {
+                    let outcome = outcome.unwrap_or_else(|_| Err(RecoveryError::Thread(io::Error::other("it panicked"))));
+                    return Some(outcome).filter(|_| !told_to_stop);
+                }
+                Some(command) = self.mailbox.recv() => {
+                    told_to_stop |= matches!(command, Command::Stop);
+                    refuse(command, refused);
+                }
+            }
         }
     }
 

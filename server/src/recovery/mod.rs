@@ -62,6 +62,9 @@ pub enum RecoveryError {
         /// The id.
         id: FileId,
     },
+    /// The thread of a recovery in place.
+    #[error("the thread of the recovery failed")]
+    Thread(#[source] io::Error),
     /// A plain file.
     #[error("{path} failed")]
     File {
@@ -83,7 +86,7 @@ impl RecoveryError {
                 matches!(error.io_kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             Self::File { source, .. } => is_full(source),
-            Self::Record { .. } | Self::Stranger { .. } => false,
+            Self::Record { .. } | Self::Stranger { .. } | Self::Thread(_) => false,
         }
     }
 

@@ -126,6 +126,23 @@ async fn failed_sync_closes_the_shard_and_it_recovers_in_place() {
     assert_eq!((ack.first_offset, ack.end_offset), (Some(13), Some(18)), "the unknown append had been written");
 }
 
+#[tokio::test]
+async fn shard_that_recovers_in_place_refuses_meanwhile() {
+    let mut rig = Rig::new().await;
+    rig.open(1, "a").await;
+    let gate = Gate::new();
+    rig.faulty.fail(Op::SyncData, "wal/", When::Nth(1), FaultKind::LostSync);
+    rig.faulty.fail(Op::SyncDir, "wal", When::Nth(1), FaultKind::Hang(gate.clone()));
+    rig.send(1, b"unknown").await;
+    assert_eq!(rig.refusal().await, ErrorReason::OutcomeUnknown);
+    assert_eq!(rig.refusal().await, ErrorReason::ShardClosed, "the channel is lost");
+    assert!(gate.wait_until_hanging(BOUND), "the recovery hangs");
+    rig.send(1, b"meanwhile").await;
+    assert_eq!(rig.refusal().await, ErrorReason::ShardClosed);
+    gate.release();
+    rig.until(|health| *health == Health::Open).await;
+}
+
 #[test]
 fn shard_that_cannot_open_for_want_of_room_says_so() {
     let source = Errno::NOSPC.into();
