@@ -179,11 +179,6 @@ impl Applier {
         Ok(None)
     }
 
-    /// Forgets the descriptor of a file that left memory.
-    pub fn forget(&mut self, id: FileId) {
-        self.descriptors.remove(id);
-    }
-
     /// Puts a file back on the list if something still waits for it.
     fn list_again(&self, view: Arc<FileView>) {
         let mut state = view.state();
