@@ -9,6 +9,7 @@ use crate::{
     lifecycle,
     rpc::{Services, serve},
     shard::{Command, ShardHandle},
+    telemetry::{Telemetry, Tenants},
 };
 use inkpot_wal::fs::{Attributes, FileSystem, real::RealFs};
 use std::{
@@ -35,6 +36,14 @@ pub enum StartError {
         /// The error of the system.
         source: io::Error,
     },
+    /// The address of the Prometheus endpoint.
+    #[error("cannot listen on {address} for metrics; --metrics-listen IP:PORT takes another address")]
+    Metrics {
+        /// Which.
+        address: SocketAddr,
+        /// The error of the system.
+        source: io::Error,
+    },
     /// The data folder.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -51,27 +60,33 @@ pub enum StartError {
 ///
 /// # Errors
 /// What kept it from starting, or the failure of the transport.
-pub async fn run(config: Config) -> Result<(), StartError> {
+pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError> {
     let mut signals = lifecycle::Signals::new()?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr()?;
+    let metrics_address =
+        config.telemetry.metrics_listen.map(|address| serve_metrics(telemetry, address)).transpose()?;
     let (fs, shards) = open_data(&config)?;
     let config = Arc::new(with_room_for_descriptors(config, shards));
     let admission = Arc::new(Admission::new(Arc::clone(&config)));
+    let metrics: Vec<_> = (0..shards).map(|number| telemetry.shard(number)).collect();
+    let tenants: Arc<dyn Tenants> = Arc::clone(&admission) as Arc<dyn Tenants>;
+    telemetry.observe(&config, &metrics, &tenants, Arc::clone(&fs));
     let mut running = Vec::new();
-    for number in 0..shards {
-        let spec = Spec { number, fs: Arc::clone(&fs), config: Arc::clone(&config), admission: Arc::clone(&admission) };
-        running.push(driver::start(spec)?);
+    for (number, metrics) in (0..shards).zip(metrics) {
+        let (fs, config, admission) = (Arc::clone(&fs), Arc::clone(&config), Arc::clone(&admission));
+        running.push(driver::start(Spec { number, fs, config, admission, metrics })?);
     }
     let drain = CancellationToken::new();
     let handles: Arc<[ShardHandle]> = running.iter().map(|shard| shard.handle.clone()).collect();
     let tasks = TaskTracker::new();
-    let services = Arc::new(Services::new(handles, admission, Arc::clone(&config), fs, drain.clone(), tasks.clone()));
+    let services = Services::new(handles, admission, Arc::clone(&config), fs, drain.clone(), tasks.clone(), telemetry);
+    let services = Arc::new(services);
     let (health, health_service) = tonic_health::server::health_reporter();
     let watching: Vec<_> = running.iter().map(|shard| shard.health.clone()).collect();
     let watcher = tokio::spawn(lifecycle::report_health(health, watching, drain.clone()));
     // Shards that still recover take requests and answer them when they are open; the health service tells.
-    say_hello(&config, address);
+    say_hello(&config, address, metrics_address);
     let server = tokio::spawn(serve(listener, services, health_service, drain.clone().cancelled_owned()));
     let mut server = std::pin::pin!(server);
     tokio::select! {
@@ -97,6 +112,10 @@ pub async fn run(config: Config) -> Result<(), StartError> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn serve_metrics(telemetry: &Telemetry, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    telemetry.serve_metrics(address).map_err(|source| StartError::Metrics { address, source })
 }
 
 /// Claims the data folder; makes it at the first start.
@@ -146,7 +165,7 @@ fn with_room_for_descriptors(mut config: Config, shards: u32) -> Config {
 }
 
 /// Tells people on standard error and scripts on standard output that the server is there.
-fn say_hello(config: &Config, address: SocketAddr) {
+fn say_hello(config: &Config, address: SocketAddr, metrics: Option<SocketAddr>) {
     if config.development() {
         tracing::warn!(
             "DEVELOPMENT MODE: nobody has to show a token, everyone is tenant \"default\"; give tenants tokens in the \
@@ -155,7 +174,11 @@ fn say_hello(config: &Config, address: SocketAddr) {
     }
     let mut out = io::stdout();
     // Whoever closed standard output does not want to know.
-    let _ = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+    let _ = writeln!(out, "listening on {address}");
+    if let Some(metrics) = metrics {
+        let _ = writeln!(out, "metrics on http://{metrics}/metrics");
+    }
+    let _ = out.flush();
     tracing::info!(%address, "serving");
 }
 

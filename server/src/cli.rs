@@ -5,7 +5,7 @@
 use crate::{
     app,
     config::{Config, Faults, Flag, Sources, check_token, token_sha256},
-    telemetry::logging,
+    telemetry::Telemetry,
 };
 use clap::{Parser, Subcommand};
 use std::{
@@ -28,6 +28,9 @@ Each setting has a key in the TOML file and a variable: wal.max_bytes is INKPOT_
 Flags win over variables, variables over the file, the file over the defaults.
 Without any, the server listens on 127.0.0.1:7411, keeps ./inkpot-data, and asks nobody for a token.
 
+Traces, metrics and logs go to an OpenTelemetry collector where OTEL_EXPORTER_OTLP_ENDPOINT (and the other standard
+OTEL_* variables) say.
+
 Exit status: 0 stopped as asked, with nothing lost; 1 could not start or failed; 2 wrong usage; 78 faults in the configuration.";
 
 /// Inkpot: gives every file exactly one writer, and acknowledges each write with the durability it reached.
@@ -46,6 +49,9 @@ struct Args {
     /// Single-writer tasks; counts only at the first start on a data folder [default: 4]
     #[arg(long, value_name = "NUMBER")]
     shards: Option<OsString>,
+    /// Address of the Prometheus endpoint, GET /metrics [default: none]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<OsString>,
     /// Take requests from other machines although nobody has to show a token
     #[arg(long)]
     allow_remote_without_token: bool,
@@ -72,6 +78,7 @@ impl Args {
             ("listen", "--listen", self.listen),
             ("data_dir", "--data-dir", self.data_dir),
             ("shards", "--shards", self.shards),
+            ("telemetry.metrics_listen", "--metrics-listen", self.metrics_listen),
             ("allow_remote_without_token", "--allow-remote-without-token", allow),
         ];
         let flags = flags.into_iter().filter_map(|(key, flag, value)| value.map(|value| Flag { key, flag, value }));
@@ -157,14 +164,18 @@ fn print(output: &mut dyn Write, text: &str) -> Plan {
 }
 
 fn serve(config: Config) -> ExitCode {
-    logging::init(&config.log);
+    let telemetry = match Telemetry::start(&config) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return failed(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("inkpot-rpc").build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    let outcome = runtime.block_on(app::run(config));
+    let outcome = runtime.block_on(app::run(config, &telemetry));
     // What still runs now has had its time in the stages of the stop; a blocked call must not hold the exit up.
     runtime.shutdown_background();
+    telemetry.stop();
     outcome.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
 

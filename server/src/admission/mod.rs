@@ -2,7 +2,10 @@
 //! memory of the node. A [`Permit`] travels inside the write and ends where the write is answered, whatever became of
 //! the client.
 
-use crate::config::{Config, Flush};
+use crate::{
+    config::{Config, Flush},
+    telemetry::{Tally, Tenants, Usage},
+};
 use inkpot_proto::{path::TenantName, v1::ErrorReason};
 use std::{
     collections::HashMap,
@@ -15,6 +18,9 @@ use tokio::sync::{Notify, Semaphore, futures::Notified};
 
 /// What an append is charged at least, in bytes: its place in queues costs memory too.
 pub const MIN_CHARGE_BYTES: u64 = 256;
+
+/// What metrics call the tenants that they do not name.
+const OTHER: &str = "other";
 
 /// A limit that may have no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +63,10 @@ pub struct Tenant {
     pub weight: u32,
     /// How long its writes may gather.
     pub flush: Flush,
+    /// The name that metrics give it: its own, or `other` where there are more tenants than metrics name.
+    pub label: Arc<str>,
+    /// What is counted of it.
+    pub tally: Tally,
     writes_limit: u32,
     bytes_limit: u64,
     writes: Semaphore,
@@ -102,8 +112,11 @@ impl Admission {
             return Arc::clone(tenant);
         }
         let limits = self.config.tenant_limits(name);
+        let has_label = tenants.len() < self.config.telemetry.max_tenants as usize;
         let tenant = Arc::new(Tenant {
             name: name.clone(),
+            label: if has_label { name.as_str().into() } else { OTHER.into() },
+            tally: Tally::default(),
             weight: limits.weight.max(1),
             flush: limits.flush.unwrap_or_else(|| self.config.flush.clone()),
             writes_limit: limits.writes_in_flight,
@@ -131,7 +144,35 @@ impl Admission {
     }
 }
 
+impl Tenants for Admission {
+    fn each(&self, tell: &mut dyn FnMut(&Arc<str>, Usage<'_>)) {
+        let tenants: Vec<_> = self.tenants.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for tenant in tenants {
+            let (writes, bytes) = tenant.in_flight();
+            let usage = Usage {
+                tally: &tenant.tally,
+                waiting: u64::from(tenant.waiting.load(Ordering::Relaxed)),
+                writes: (writes as u64, u64::from(tenant.writes_limit)),
+                bytes: (bytes as u64, tenant.bytes_limit),
+            };
+            tell(&tenant.label, usage);
+        }
+    }
+
+    fn memory(&self) -> (u64, u64) {
+        let limit = permits(self.memory.limit);
+        (limit.saturating_sub(self.memory.bytes.available_permits()) as u64, self.memory.limit)
+    }
+}
+
 impl Tenant {
+    /// Counts a session, for as long as what this returns lives.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Entered {
+        self.tally.sessions.add(1);
+        Entered(Arc::clone(self))
+    }
+
     /// Takes the permits of one append of `len` bytes.
     ///
     /// # Errors
@@ -188,6 +229,16 @@ impl Tenant {
             Limit::BytesInFlight => self.bytes_limit,
             Limit::NodeMemory => self.memory.limit,
         }
+    }
+}
+
+/// An open session of a tenant.
+#[derive(Debug)]
+pub struct Entered(Arc<Tenant>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.tally.sessions.sub(1);
     }
 }
 

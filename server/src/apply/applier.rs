@@ -13,6 +13,7 @@ use crate::{
         ids::{FileId, ProducerId},
         state::Producer,
     },
+    telemetry::ShardMetrics,
 };
 use bytes::Bytes;
 use inkpot_wal::{
@@ -112,6 +113,7 @@ pub struct Applier {
     unsynced: HashMap<FileId, Arc<FileView>>,
     /// Some of them were written by recovery, and closed: only a sync of the volume tells errors of that.
     recovered: bool,
+    metrics: Arc<ShardMetrics>,
 }
 
 impl Applier {
@@ -124,11 +126,12 @@ impl Applier {
         open_files: usize,
         volume: Option<Box<dyn VolumeSync>>,
         unsynced: Vec<Arc<FileView>>,
+        metrics: Arc<ShardMetrics>,
     ) -> Self {
         let descriptors = Descriptors::new(open_files, volume.is_some());
         let unsynced: HashMap<_, _> = unsynced.into_iter().map(|view| (view.id, view)).collect();
         let recovered = !unsynced.is_empty();
-        Self { fs, catalog, backlog, descriptors, volume, unsynced, recovered }
+        Self { fs, catalog, backlog, descriptors, volume, unsynced, recovered, metrics }
     }
 
     /// Writes files once.
@@ -136,6 +139,7 @@ impl Applier {
     /// # Errors
     /// Any but want of room, after which the bytes wait on and are tried again.
     pub fn round(&mut self, which: Which, now: Instant) -> Result<Round, ApplyError> {
+        let begin = Instant::now();
         for (id, file) in self.backlog.take_made() {
             self.keep_open(id, file)?;
         }
@@ -158,6 +162,12 @@ impl Applier {
             self.list_again(view);
         }
         self.backlog.set_disk_full(round.disk_full);
+        if round.files > 0 {
+            self.metrics.apply_duration.since(begin);
+            self.metrics.apply_io.add(round.bytes);
+        }
+        self.metrics.apply_backlog.set(self.backlog.bytes());
+        self.metrics.open_files.set(self.descriptors.len() as u64);
         Ok(round)
     }
 
@@ -166,6 +176,7 @@ impl Applier {
     /// # Errors
     /// `Ok(Some(snapshot))`: there was no room; the same snapshot is to be tried again. An error closes the shard.
     pub fn checkpoint(&mut self, snapshot: Snapshot, now: Instant) -> Result<Option<Snapshot>, ApplyError> {
+        let begin = Instant::now();
         let through = snapshot.progress.mark.sequence;
         if self.round(Which::Through(through), now)?.disk_full {
             return Ok(Some(snapshot));
@@ -176,6 +187,7 @@ impl Applier {
         self.sync(&snapshot.dirs)?;
         let stored: Vec<Stored> = snapshot.files.into_iter().map(stored).collect();
         self.catalog.save(&stored, snapshot.progress)?;
+        self.metrics.checkpoint_duration.since(begin);
         Ok(None)
     }
 

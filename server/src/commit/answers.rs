@@ -1,15 +1,19 @@
 //! What a commit has to tell once it is through: acks, refusals that reveal what it made durable, opens. Collected in
 //! order while the frame is built, released in order after its sync.
 
-use crate::shard::{
-    SessionLink, WriteState,
-    outbox::{Ack, Event},
+use crate::{
+    admission::Tenant,
+    shard::{
+        SessionLink, WriteState,
+        outbox::{Ack, Event},
+    },
+    telemetry::{Acked, ShardMetrics},
 };
 use inkpot_proto::{
     error::Refused,
     v1::{Durability, ErrorReason},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
 /// An append that waits for its commit.
@@ -25,11 +29,15 @@ pub struct Taken {
     pub generation: u64,
     /// Highest seq of the channel that is synced already.
     pub synced_seq: u64,
+    /// How many records it has.
+    pub records: u32,
+    /// When it was read.
+    pub since: Instant,
 }
 
 #[derive(Debug)]
 enum Draft {
-    Ack { session: Arc<SessionLink>, channel: u32, ack: Ack },
+    Ack { session: Arc<SessionLink>, channel: u32, ack: Ack, records: u64, since: Instant },
     Event(Arc<SessionLink>, Event),
     State(oneshot::Sender<Result<WriteState, Refused>>, WriteState),
 }
@@ -42,7 +50,7 @@ impl Answers {
     /// Acknowledges an append when the commit is through. Appends of a channel that follow each other, in seq and in the
     /// file, share an ack.
     pub fn ack(&mut self, session: &Arc<SessionLink>, channel: u32, taken: Taken) {
-        if let Some(Draft::Ack { session: last, channel: same, ack }) = self.0.last_mut()
+        if let Some(Draft::Ack { session: last, channel: same, ack, records, .. }) = self.0.last_mut()
             && (last.id, *same) == (session.id, channel)
             && ack.through_seq + 1 == taken.seq
             && ack.generation == taken.generation
@@ -53,6 +61,7 @@ impl Answers {
             ack.end_offset = taken.range.map(|(_, end)| end);
             ack.appends += 1;
             ack.duplicates += u32::from(taken.duplicate);
+            *records += u64::from(taken.records);
             return;
         }
         let ack = Ack {
@@ -65,11 +74,13 @@ impl Answers {
             duplicates: u32::from(taken.duplicate),
             appends: 1,
         };
-        self.0.push(Draft::Ack { session: Arc::clone(session), channel, ack });
+        let (records, since) = (u64::from(taken.records), taken.since);
+        self.0.push(Draft::Ack { session: Arc::clone(session), channel, ack, records, since });
     }
 
     /// Refuses an append.
     pub fn nack(&mut self, session: &Arc<SessionLink>, channel: u32, seq: u64, refused: Box<Refused>) {
+        session.tenant.tally.refused(refused.reason);
         self.event(session, Event::Nack { channel, seq, refused, answers_append: true });
     }
 
@@ -88,13 +99,24 @@ impl Answers {
         self.0.push(Draft::State(reply, state));
     }
 
+    /// How many appends wait to be acknowledged.
+    #[must_use]
+    pub fn appends(&self) -> u64 {
+        let appends = |draft: &Draft| if let Draft::Ack { ack, .. } = draft { u64::from(ack.appends) } else { 0 };
+        self.0.iter().map(appends).sum()
+    }
+
     /// Tells everything: the commit reached `level`.
-    pub fn release(&mut self, level: Durability) {
+    pub fn release(&mut self, level: Durability, metrics: &ShardMetrics) {
+        let now = Instant::now();
+        let mut tally = CommitTally { level, tenant: None, acked: Acked::default() };
         for draft in self.0.drain(..) {
             match draft {
                 Draft::Event(session, event) => session.outbox.push(event),
                 Draft::State(reply, state) => _ = reply.send(Ok(state)),
-                Draft::Ack { session, channel, mut ack } => {
+                Draft::Ack { session, channel, mut ack, records, since } => {
+                    tally.add(&session.tenant, &ack, records);
+                    metrics.write_duration(level).duration(now.saturating_duration_since(since));
                     ack.level = level;
                     if level == Durability::Synced {
                         ack.synced_seq = ack.synced_seq.max(ack.through_seq);
@@ -110,17 +132,52 @@ impl Answers {
     pub fn fail(&mut self, refused: &Refused) {
         for draft in self.0.drain(..) {
             match draft {
-                Draft::Ack { session, channel, ack } => {
+                Draft::Ack { session, channel, ack, .. } => {
                     let first = ack.through_seq + 1 - u64::from(ack.appends);
                     for seq in first..=ack.through_seq {
-                        let refused = Box::new(refused.clone());
-                        session.outbox.push(Event::Nack { channel, seq, refused, answers_append: true });
+                        session.refuse_append(channel, seq, Box::new(refused.clone()));
                     }
                 }
                 Draft::Event(session, event) => session.outbox.push(unrevealing(event)),
                 Draft::State(reply, _) => _ = reply.send(Err(closed("the question was not answered"))),
             }
         }
+    }
+}
+
+/// Counts what a commit acknowledged, tenant by tenant: their counters are shared between shards, so that touching them
+/// for each ack would cost.
+struct CommitTally {
+    level: Durability,
+    tenant: Option<Arc<Tenant>>,
+    acked: Acked,
+}
+
+impl CommitTally {
+    fn add(&mut self, tenant: &Arc<Tenant>, ack: &Ack, records: u64) {
+        if self.tenant.as_ref().is_none_or(|last| !Arc::ptr_eq(last, tenant)) {
+            self.put_down();
+            self.tenant = Some(Arc::clone(tenant));
+        }
+        let duplicates = u64::from(ack.duplicates);
+        self.acked.add(if duplicates > 0 {
+            Acked { duplicates, ..Acked::default() }
+        } else {
+            let bytes = ack.end_offset.unwrap_or(0).saturating_sub(ack.first_offset.unwrap_or(0));
+            Acked { appends: u64::from(ack.appends), records, bytes, duplicates }
+        });
+    }
+
+    fn put_down(&mut self) {
+        if let Some(tenant) = self.tenant.take() {
+            tenant.tally.acked(self.level, std::mem::take(&mut self.acked));
+        }
+    }
+}
+
+impl Drop for CommitTally {
+    fn drop(&mut self) {
+        self.put_down();
     }
 }
 

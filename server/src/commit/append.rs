@@ -23,8 +23,15 @@ use inkpot_proto::{
 };
 use std::{io, sync::Arc, time::Instant};
 
+/// When an append was read, and when it is decided on.
+#[derive(Clone, Copy)]
+struct Times {
+    since: Instant,
+    now: Instant,
+}
+
 impl ShardWriter {
-    pub(super) fn write(&mut self, session: &Arc<SessionLink>, write: Write, now: Instant) {
+    pub(super) fn write(&mut self, session: &Arc<SessionLink>, write: Write, since: Instant, now: Instant) {
         let number = write.channel;
         let Some(mut channel) = self.channels.remove(&(session.id, number)) else {
             return self.answers.nack(session, number, write.seq, Box::new(self.no_channel(session.id, number)));
@@ -35,7 +42,8 @@ impl ShardWriter {
             channel.arrived = seq;
         }
         self.in_hand = Some((Arc::clone(session), number, seq));
-        let taken = write.body.and_then(|body| self.decide(session, number, &mut channel, seq, body, now));
+        let at = Times { since, now };
+        let taken = write.body.and_then(|body| self.decide(session, number, &mut channel, seq, body, at));
         if let Err(mut refused) = taken {
             if channel.refused && refused.reason != ErrorReason::ProducerFenced {
                 self.name_earlier(&channel, seq, &mut refused);
@@ -76,7 +84,7 @@ impl ShardWriter {
         channel: &mut Channel,
         seq: u64,
         body: WriteBody,
-        now: Instant,
+        Times { since, now }: Times,
     ) -> Result<(), Box<Refused>> {
         let Some(file) = self.files.get(channel.file) else {
             return Err(Box::new(closed("the file is not open any more")));
@@ -109,8 +117,13 @@ impl ShardWriter {
             channel.last = (seq, self.log.last_sequence() + 1);
         }
         let synced_seq = channel.synced_seq;
-        self.answers.ack(session, number, Taken { seq, range, duplicate, generation, synced_seq });
+        let taken = Taken { seq, range, duplicate, generation, synced_seq, records: body.records, since };
+        self.answers.ack(session, number, taken);
         self.keep_permit(body.permit);
+        if let Some(mut trace) = body.trace {
+            trace.taken();
+            self.traces.push(*trace);
+        }
         Ok(())
     }
 

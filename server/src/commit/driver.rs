@@ -9,6 +9,7 @@ use crate::{
     config::Config,
     recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
+    telemetry::ShardMetrics,
 };
 use futures_util::FutureExt;
 use inkpot_proto::{error::Refused, v1::ErrorReason};
@@ -62,6 +63,8 @@ pub struct Spec {
     pub config: Arc<Config>,
     /// Who may make it hurry.
     pub admission: Arc<Admission>,
+    /// What it measures with.
+    pub metrics: Arc<ShardMetrics>,
 }
 
 impl Spec {
@@ -124,6 +127,7 @@ impl Shard {
         // At the start requests wait until the shard is open; after a failure they are refused until it is again.
         let mut closed_for: Option<Refused> = None;
         loop {
+            let began = Instant::now();
             let outcome = match &closed_for {
                 None => recover(&self.spec.ground(&self.registry), retained.clone()),
                 Some(refused) => match self.recover_aside(retained.clone(), refused).await {
@@ -133,6 +137,7 @@ impl Shard {
             };
             let (why, refused) = match outcome {
                 Ok((recovered, unapplied)) => {
+                    self.spec.metrics.recovery_duration.since(began);
                     let began = Instant::now();
                     match self.serve(recovered, unapplied, &mut retained).await {
                         End::Stopped => break,
@@ -148,6 +153,8 @@ impl Shard {
             };
             let how_long = if refused.reason == ErrorReason::DiskFull { FULL_BACKOFF } else { backoff };
             tracing::error!(shard = self.spec.number, why, retry_in = ?how_long, "shard closed");
+            self.spec.metrics.open.set(0);
+            self.spec.metrics.failures.add(1);
             self.tell.send_replace(Health::Closed(why));
             if self.stay_closed(how_long, &refused).await {
                 break;
@@ -155,6 +162,7 @@ impl Shard {
             backoff = (backoff * 2).min(MAX_BACKOFF);
             closed_for = Some(refused);
         }
+        self.spec.metrics.open.set(0);
         self.tell.send_replace(Health::Stopped);
         let refused = closed("the server is stopping");
         self.mailbox.close();
@@ -204,15 +212,16 @@ impl Shard {
             config.apply.open_files,
             unapplied.volume,
             unapplied.unsynced,
+            Arc::clone(&self.spec.metrics),
         );
         let mut writer = ShardWriter::new(
-            self.spec.number,
             Arc::clone(&self.spec.fs),
             Arc::clone(&config),
             Arc::clone(&self.registry),
             Arc::clone(&backlog),
             recovered,
             Instant::now(),
+            Arc::clone(&self.spec.metrics),
         );
         writer.set_lost(std::mem::take(&mut self.lost));
         for (view, piece) in unapplied.aside {
@@ -225,6 +234,7 @@ impl Shard {
                 return End::Failed(error.to_string(), closed("the shard could not start"));
             }
         };
+        self.spec.metrics.open.set(1);
         self.tell.send_replace(Health::Open);
         let served = AssertUnwindSafe(self.serve_open(&mut writer, &backlog, &helpers)).catch_unwind().await;
         let failure = match served {
@@ -463,7 +473,7 @@ fn refuse(command: Command, refused: &Refused) {
     match command {
         Command::Writes(batch) => {
             for write in batch.writes {
-                refuse_item(Item::Write(Arc::clone(&batch.session), write), refused);
+                refuse_item(Item::Write(Arc::clone(&batch.session), write, batch.since), refused);
             }
         }
         Command::Lookup { reply, .. } => _ = reply.send(Err(refused.clone())),

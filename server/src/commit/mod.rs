@@ -26,10 +26,13 @@ use crate::{
         Batch, SessionLink,
         decide::Channel,
         ids::{FastMap, FileId},
-        outbox::Event,
         record::Encoder,
         state::Files,
         turns::{Item, Turns},
+    },
+    telemetry::{
+        ShardMetrics,
+        trace::{AppendTrace, CommitTrace},
     },
 };
 use answers::{Answers, closed};
@@ -127,24 +130,31 @@ pub struct ShardWriter {
     disk_full: bool,
     /// Running time at the start, and when that was.
     running: (u64, Instant),
+    metrics: Arc<ShardMetrics>,
+    /// When the oldest append of this commit was read.
+    oldest: Option<Instant>,
+    /// Spans of the appends of this commit that are traced.
+    traces: Vec<AppendTrace>,
+    /// The span of this commit.
+    trace: Option<CommitTrace>,
 }
 
 impl ShardWriter {
     /// Goes on from what recovery found.
     #[must_use]
     pub fn new(
-        number: u32,
         fs: Arc<dyn FileSystem>,
         config: Arc<Config>,
         registry: Arc<Registry>,
         backlog: Arc<Backlog>,
         recovered: Recovered,
         now: Instant,
+        metrics: Arc<ShardMetrics>,
     ) -> Self {
         let Recovered { catalog, files, plain, log, running } = recovered;
         backlog.set_synced(log.synced_sequence());
         Self {
-            number,
+            number: metrics.number,
             fs,
             config,
             catalog,
@@ -173,6 +183,10 @@ impl ShardWriter {
             room_checked: None,
             disk_full: false,
             running: (running, now),
+            metrics,
+            oldest: None,
+            traces: Vec::new(),
+            trace: None,
         }
     }
 
@@ -210,6 +224,8 @@ impl ShardWriter {
     /// # Errors
     /// The shard has to close: everything it had taken is answered, and its memory is not to be trusted.
     pub fn commit(&mut self, now: Instant) -> Result<(), ShardError> {
+        let begin = Instant::now();
+        self.note_queue();
         self.look_for_room(now)?;
         // One more append of the largest size still has to fit into a segment.
         let append = usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
@@ -218,7 +234,13 @@ impl ShardWriter {
             let Some(item) = self.turns.take() else { break };
             self.take(item, now)?;
         }
-        self.finish(now)
+        if let Some(oldest) = self.oldest.take() {
+            self.metrics.queue_duration.duration(begin.saturating_duration_since(oldest));
+        }
+        self.finish(now)?;
+        self.metrics.commit_duration.since(begin);
+        self.note_state();
+        Ok(())
     }
 
     /// Syncs what is only written, and seals the log when it is idle.
@@ -276,6 +298,7 @@ impl ShardWriter {
                 self.files.remove(id);
             }
         }
+        self.note_state();
         Ok(())
     }
 
@@ -304,14 +327,8 @@ impl ShardWriter {
         self.answers.fail(refused);
         let mut lost = self.lost;
         if let Some((session, number, seq)) = self.in_hand {
-            let nack = |seq, answers_append| Event::Nack {
-                channel: number,
-                seq,
-                refused: Box::new(refused.clone()),
-                answers_append,
-            };
-            session.outbox.push(nack(seq, true));
-            session.outbox.push(nack(0, false));
+            session.refuse_append(number, seq, Box::new(refused.clone()));
+            session.refuse_channel(number, Box::new(refused.clone()));
             lost.insert((session.id, number));
         }
         let closed = closed("the append was not taken");
@@ -323,7 +340,7 @@ impl ShardWriter {
             let holder = self.holders.remove(&channel.open);
             if let Some((session, _)) = holder {
                 let refused = Box::new(answers::closed("the channel is lost; open it again"));
-                session.outbox.push(Event::Nack { channel: number, seq: 0, refused, answers_append: false });
+                session.refuse_channel(number, refused);
             }
         }
         let last_sequence = self.retained.last().map_or(self.log.synced_sequence(), |frame| frame.header.sequence);
@@ -359,7 +376,10 @@ impl ShardWriter {
     fn take(&mut self, item: Item, now: Instant) -> Result<(), ShardError> {
         match item {
             Item::Open(open) => return self.open(open, now),
-            Item::Write(session, write) => self.write(&session, write, now),
+            Item::Write(session, write, since) => {
+                self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
+                self.write(&session, write, since, now);
+            }
             Item::Finish { session, channel, answer } => self.finish_channel(&session, channel, answer),
             Item::SessionEnded(session) => self.end_session(&session),
             Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
@@ -375,6 +395,7 @@ impl ShardWriter {
 
     /// Writes the frame, syncs it if that is wanted, publishes it, answers.
     fn finish(&mut self, now: Instant) -> Result<(), ShardError> {
+        self.trace = CommitTrace::begin(self.number, std::mem::take(&mut self.traces));
         if let Err(error) = self.write_frame(now) {
             let refused = match &error {
                 // The frame's place will be written over: it was never there.
@@ -388,7 +409,14 @@ impl ShardWriter {
         let level = if self.unsynced_since.is_none() { Durability::Synced } else { Durability::Written };
         // Before the acks: who has one must find the room that it had taken.
         self.permits.clear();
-        self.answers.release(level);
+        let appends = self.answers.appends();
+        if appends > 0 {
+            self.metrics.commit_appends.number(appends);
+        }
+        self.answers.release(level, &self.metrics);
+        if let Some(trace) = self.trace.take() {
+            trace.end(level.as_str_name());
+        }
         Ok(())
     }
 
@@ -397,7 +425,10 @@ impl ShardWriter {
         if !self.encoder.is_empty() {
             let (bytes, data) = self.encoder.finish();
             let durable_through = self.log.synced_sequence();
+            let span = self.trace.as_ref().map(CommitTrace::write);
             let sequence = self.log.append(&[&bytes])?;
+            drop(span);
+            self.metrics.commit_size.number(bytes.len() as u64);
             let header = Header { kind: Kind::Decisions, rewritten: false, sequence, durable_through };
             self.retained_bytes += bytes.len();
             self.retained.push(Frame { header, payload: bytes.clone() });
@@ -420,7 +451,10 @@ impl ShardWriter {
     }
 
     fn sync(&mut self) -> Result<(), ShardError> {
+        let _span = self.trace.as_ref().map(CommitTrace::sync);
+        let begin = Instant::now();
         self.log.sync()?;
+        self.metrics.sync_duration.since(begin);
         self.synced();
         Ok(())
     }
@@ -430,6 +464,23 @@ impl ShardWriter {
         self.retained.clear();
         self.retained_bytes = 0;
         self.unsynced_since = None;
+    }
+
+    /// Puts down what waits to be decided on.
+    fn note_queue(&self) {
+        let (appends, bytes) = self.turns.waiting();
+        self.metrics.queue_appends.set(appends);
+        self.metrics.queue_size.set(bytes);
+    }
+
+    /// Puts down how the shard is, for whoever collects.
+    fn note_state(&self) {
+        self.note_queue();
+        self.metrics.files.set(self.files.count() as u64);
+        self.metrics.channels.set(self.channels.len() as u64);
+        self.metrics.wal_usage.set(self.log.live_bytes());
+        self.metrics.apply_backlog.set(self.backlog.bytes());
+        self.metrics.disk_full.set(u64::from(self.disk_full || self.backlog.is_disk_full()));
     }
 
     fn running_seconds(&self, now: Instant) -> u64 {
@@ -448,18 +499,13 @@ pub fn unknown(error: &dyn std::error::Error) -> Refused {
 pub fn refuse_item(item: Item, refused: &Refused) {
     match item {
         Item::Open(open) => {
-            let refused = Box::new(refused.clone());
-            let nack = Event::Nack { channel: open.channel, seq: 0, refused, answers_append: false };
-            open.session.outbox.push(nack);
+            open.session.refuse_channel(open.channel, Box::new(refused.clone()));
         }
-        Item::Write(session, write) => {
-            let refused = Box::new(refused.clone());
-            let nack = Event::Nack { channel: write.channel, seq: write.seq, refused, answers_append: true };
-            session.outbox.push(nack);
+        Item::Write(session, write, _) => {
+            session.refuse_append(write.channel, write.seq, Box::new(refused.clone()));
         }
         Item::Finish { session, channel, answer } if answer => {
-            let refused = Box::new(refused.clone());
-            session.outbox.push(Event::Nack { channel, seq: 0, refused, answers_append: false });
+            session.refuse_channel(channel, Box::new(refused.clone()));
         }
         Item::Finish { .. } | Item::SessionEnded(_) => {}
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),

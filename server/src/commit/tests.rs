@@ -6,7 +6,7 @@ use crate::{
     recovery::{Ground, recover},
     shard::{
         Open, Write, WriteBody,
-        outbox::Ack,
+        outbox::{Ack, Event},
         testing::{key, session, tenant_of, told},
     },
 };
@@ -42,7 +42,7 @@ impl Rig {
         let (recovered, _) = recover(&ground, None).unwrap();
         let session = session(&tenant_of(config.clone(), "t"), 1);
         let config = Arc::new(config);
-        let writer = ShardWriter::new(0, fs, config, registry, Arc::clone(&backlog), recovered, now);
+        let writer = ShardWriter::new(fs, config, registry, Arc::clone(&backlog), recovered, now, ShardMetrics::off());
         Self { faulty, backlog, writer, session, now }
     }
 
@@ -61,9 +61,9 @@ impl Rig {
     fn send_bytes(&mut self, channel: u32, seq: u64, data: Bytes, durability: Durability) {
         let permit = self.session.tenant.try_acquire(data.len() as u64).unwrap();
         let crc32c = crc32c::crc32c(&data);
-        let body = WriteBody { data, records: 1, crc32c, expected_offset: None, durability, permit };
+        let body = WriteBody { data, records: 1, crc32c, expected_offset: None, durability, permit, trace: None };
         let writes = vec![Write { channel, seq, body: Ok(body) }];
-        self.writer.push_batch(Batch { session: Arc::clone(&self.session), writes }, self.now);
+        self.writer.push_batch(Batch { session: Arc::clone(&self.session), writes, since: self.now }, self.now);
     }
 
     fn commit(&mut self) -> Vec<Event> {
@@ -283,7 +283,7 @@ fn refused_append_with_an_absurd_seq_does_not_disturb_counting() {
     rig.commit();
     let refused = Box::new(Refused::new(ErrorReason::OutOfRange, "too high"));
     let writes = vec![Write { channel: 1, seq: u64::MAX, body: Err(refused) }];
-    rig.writer.push_batch(Batch { session: Arc::clone(&rig.session), writes }, rig.now);
+    rig.writer.push_batch(Batch { session: Arc::clone(&rig.session), writes, since: rig.now }, rig.now);
     rig.send(1, 0, 4, Durability::Synced);
     let events = rig.commit();
     assert_eq!(reason(&events[0]), ErrorReason::OutOfRange);

@@ -59,6 +59,7 @@ fn show(field: Field<'_>) -> Option<Value> {
         Field::Files(count, _) => Value::Integer(i64::try_from(*count).ok()?),
         Field::Flag(truth) => (*truth).into(),
         Field::Address(address) => address.to_string().into(),
+        Field::OptionalAddress(address) => (*address)?.to_string().into(),
         Field::Path(path) => path.to_string_lossy().into_owned().into(),
         Field::Text(text) => text.clone().into(),
         Field::Format(LogFormat::Text) => "text".into(),

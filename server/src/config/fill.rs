@@ -1,7 +1,7 @@
 //! Turns a value as it was written into the field of its key. Pure.
 
 use super::{LogFormat, keys::Field, source::Value, units};
-use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 /// Sets a field, or tells what is wrong with the value and what to write instead; the field stays as it was then.
 pub(super) fn fill(field: Field<'_>, value: &Value) -> Result<(), String> {
@@ -17,12 +17,8 @@ pub(super) fn fill(field: Field<'_>, value: &Value) -> Result<(), String> {
         Field::OptionalId(slot) => *slot = Some(count(value, &(0..=u32::MAX - 1))?),
         Field::Files(slot, bounds) => *slot = count(value, &bounds)?,
         Field::Flag(slot) => *slot = truth(value)?,
-        Field::Address(slot) => {
-            let shown = text(value, "an address")?;
-            *slot = shown.parse().map_err(|_| {
-                format!("{shown:?} is not an address; write IP and port, as in \"127.0.0.1:7411\" or \"[::1]:7411\"")
-            })?;
-        }
+        Field::Address(slot) => *slot = address(value)?,
+        Field::OptionalAddress(slot) => *slot = Some(address(value)?),
         Field::Path(slot) => *slot = PathBuf::from(text(value, "a path")?),
         Field::Text(slot) => *slot = text(value, "a text")?.to_owned(),
         Field::Format(slot) => *slot = format_of(text(value, "a log format")?)?,
@@ -38,6 +34,13 @@ fn size(value: &Value, bounds: &RangeInclusive<u64>) -> Result<u64, String> {
         other => units::parse_size(text(other, "a size, such as \"64MiB\"")?)?,
     };
     within(bytes, bounds, |bytes| units::show_size(*bytes))
+}
+
+fn address(value: &Value) -> Result<SocketAddr, String> {
+    let shown = text(value, "an address")?;
+    let problem =
+        |_| format!("{shown:?} is not an address; write IP and port, as in \"127.0.0.1:7411\" or \"[::1]:7411\"");
+    shown.parse().map_err(problem)
 }
 
 /// A duration as text; of numbers only 0 needs no unit.

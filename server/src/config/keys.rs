@@ -51,6 +51,7 @@ pub(super) enum Field<'a> {
     Files(&'a mut usize, RangeInclusive<usize>),
     Flag(&'a mut bool),
     Address(&'a mut SocketAddr),
+    OptionalAddress(&'a mut Option<SocketAddr>),
     Path(&'a mut PathBuf),
     Text(&'a mut String),
     Format(&'a mut LogFormat),
@@ -74,7 +75,7 @@ fn key<'a>(dotted: &str, field: Field<'a>) -> Key<'a> {
 /// The keys of the server itself; those of tenants are in [`tenant_defaults`] and [`tenant`].
 pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
     use Field as F;
-    let Config { files, wal, checkpoint, apply, memory, producers, shutdown, log, .. } = config;
+    let Config { files, wal, checkpoint, apply, memory, producers, shutdown, log, telemetry, .. } = config;
     let mut keys = vec![
         key("listen", F::Address(&mut config.listen)),
         key("data_dir", F::Path(&mut config.data_dir)),
@@ -98,6 +99,9 @@ pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
         key("producers.per_file", F::Count(&mut producers.per_file, 1..=10_000_000)),
         key("shutdown.drain", F::Span(&mut shutdown.drain, MILLISECOND..=HOUR)),
         key("shutdown.close", F::Span(&mut shutdown.close, MILLISECOND..=HOUR)),
+        key("telemetry.metrics_listen", F::OptionalAddress(&mut telemetry.metrics_listen)),
+        key("telemetry.max_tenants", F::Count(&mut telemetry.max_tenants, 1..=1000)),
+        key("telemetry.traced_appends_per_second", F::Count(&mut telemetry.traced_appends_per_second, 0..=100_000)),
         key("log.filter", F::Text(&mut log.filter)),
         key("log.format", F::Format(&mut log.format)),
     ];

@@ -71,6 +71,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What is logged, and how.
     pub log: Log,
+    /// Metrics and traces. Where OTLP goes, the standard `OTEL_*` variables say.
+    pub telemetry: Telemetry,
 }
 
 /// Owner and mode of the plain files and their directories, set as given whatever the umask, because other programs
@@ -224,6 +226,17 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Metrics and traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Address of the Prometheus endpoint, `GET /metrics` over plain HTTP/1. Not set: there is none.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Tenants that metrics name; those seen later share the name `other`. 1 to 1000. 100.
+    pub max_tenants: u32,
+    /// Appends that the node traces in a second; what comes beyond is written as ever, without spans. 0 to 100 000. 200.
+    pub traced_appends_per_second: u32,
+}
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -291,6 +304,7 @@ impl Default for Config {
             },
             tenants: BTreeMap::new(),
             shutdown: Shutdown { drain: Duration::from_secs(20), close: Duration::from_secs(10) },
+            telemetry: Telemetry { metrics_listen: None, max_tenants: 100, traced_appends_per_second: 200 },
             log: Log { filter: "info".to_owned(), format: LogFormat::Text },
         }
     }

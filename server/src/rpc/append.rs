@@ -12,13 +12,14 @@ use super::{
 use crate::{
     admission::{Permit, Tenant},
     shard::{Batch, Command, Open, SessionLink, ShardHandle, Write, ids::FileKey},
+    telemetry::trace::{self, AppendTrace},
 };
 use inkpot_proto::{
     error::Refused,
     path::TenantName,
     v1::{self, ErrorReason},
 };
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, sync::Arc, time::Instant};
 use tokio::time;
 
 /// The only channel of the call's session.
@@ -36,18 +37,37 @@ pub(super) async fn append(
     let request = convert::unary(request, &services.config.limits)?;
     services.refuse_if_draining()?;
     let link = services.link(&tenant);
+    let trace = begin_trace(services, &link.tenant, &request);
+    let since = Instant::now();
     let permit = admit(services, &link.tenant, &request).await?;
+    let room = Room { permit, trace, since };
     let key = FileKey { tenant, path: request.open.path.clone() };
     let shard = services.shard(&key).clone();
     let patience = services.config.limits.deadline_max;
     let call = services.tasks.spawn(async move {
-        let answer = time::timeout(patience, ask(&shard, &link, key, request, permit)).await;
+        let answer = time::timeout(patience, ask(&shard, &link, key, request, room)).await;
         link.outbox.close();
         // A shard that has stopped knows no sessions.
         let _ = shard.send(Command::SessionEnded { session: link }).await;
         answer.unwrap_or_else(|_| Err(unknown("the shard did not answer in time")))
     });
     call.await.unwrap_or_else(|_| Err(unknown("the server has failed")))
+}
+
+/// An append that was let in.
+struct Room {
+    permit: Permit,
+    trace: Option<Box<AppendTrace>>,
+    /// When it was read.
+    since: Instant,
+}
+
+/// The spans of the append, if its call is traced.
+fn begin_trace(services: &Services, tenant: &Tenant, request: &UnaryRequest) -> Option<Box<AppendTrace>> {
+    let bytes = request.append.data.len();
+    let (tenant, path) = (tenant.name.as_str(), request.open.path.as_str());
+    let of = trace::Append { tenant, path, channel: CHANNEL, seq: request.seq, bytes };
+    services.tracing.append(&trace::of_call()?, of)
 }
 
 async fn admit(services: &Services, tenant: &Arc<Tenant>, request: &UnaryRequest) -> Result<Permit, Refused> {
@@ -60,10 +80,15 @@ async fn admit(services: &Services, tenant: &Arc<Tenant>, request: &UnaryRequest
         return Err(*refused);
     }
     if request.open.terms.reject {
+        tenant.tally.found_no_room(limit.name());
         return Err(no_room(tenant, limit));
     }
+    let since = Instant::now();
     tokio::select! {
-        permit = tenant.acquire(len) => Ok(permit),
+        permit = tenant.acquire(len) => {
+            services.waits.ended(&tenant.label, limit, since.elapsed());
+            Ok(permit)
+        }
         () = services.drain.cancelled() => Err(draining()),
     }
 }
@@ -73,15 +98,15 @@ async fn ask(
     link: &Arc<SessionLink>,
     key: FileKey,
     request: UnaryRequest,
-    permit: Permit,
+    Room { permit, trace, since }: Room,
 ) -> Result<v1::AppendResponse, Refused> {
     let UnaryRequest { open, seq, append } = request;
     let session = Arc::clone(link);
     let (producer, if_generation) = (open.producer, open.if_generation);
     shard.send(Command::Open(Open { session, channel: CHANNEL, key, producer, if_generation })).await?;
-    let write = Write { channel: CHANNEL, seq, body: Ok(append.into_body(permit)) };
+    let write = Write { channel: CHANNEL, seq, body: Ok(append.into_body(permit, trace)) };
     link.outbox.expect_answers(1);
-    shard.send(Command::Writes(Batch { session: Arc::clone(link), writes: vec![write] })).await?;
+    shard.send(Command::Writes(Batch { session: Arc::clone(link), writes: vec![write], since })).await?;
     // The first refusal is the cause: an open that is refused comes before the append that found no channel.
     loop {
         let event = poll_fn(|cx| link.outbox.poll_next(cx)).await;

@@ -7,6 +7,7 @@ use crate::{
     admission::Permit,
     config::Limits,
     shard::{WriteBody, ids::ProducerId},
+    telemetry::trace::{self, AppendTrace},
 };
 use bytes::Bytes;
 use inkpot_proto::{
@@ -15,6 +16,7 @@ use inkpot_proto::{
     path::FilePath,
     v1::{self, Durability, ErrorReason},
 };
+use opentelemetry::trace::SpanContext;
 
 /// Largest seq, epoch or offset: so that sums of two fit, and languages without unsigned numbers can hold them.
 const MAX_NUMBER: u64 = i64::MAX as u64;
@@ -59,14 +61,17 @@ pub struct Checked {
     pub expected_offset: Option<u64>,
     /// The level that its ack needs.
     pub durability: Durability,
+    /// The sampled span that it belongs to.
+    pub parent: Option<SpanContext>,
 }
 
 impl Checked {
-    /// With the room that was found for it.
+    /// With the room that was found for it, and its spans if it is traced.
     #[must_use]
-    pub fn into_body(self, permit: Permit) -> WriteBody {
-        let Self { data, crc32c, records, expected_offset, durability } = self;
-        WriteBody { data, crc32c, records, expected_offset, durability, permit }
+    pub fn into_body(self, permit: Permit, trace: Option<Box<AppendTrace>>) -> WriteBody {
+        let Self { data, crc32c, records, expected_offset, durability, parent: _ } = self;
+        let trace = trace.map(AppendTrace::queued);
+        WriteBody { data, crc32c, records, expected_offset, durability, permit, trace }
     }
 }
 
@@ -116,7 +121,8 @@ pub fn append(append: v1::Append, terms: &Terms, limits: &Limits) -> Result<Chec
     let crc32c = check_payload(&payload, append.crc32c, terms.lines, limits)?;
     let expected_offset = expected_offset(append.expected_offset, payload.data.len())?;
     let records = u32::try_from(payload.record_lengths.len()).unwrap_or(u32::MAX).max(1);
-    Ok(Checked { data: payload.data, crc32c, records, expected_offset, durability })
+    let parent = trace::of_field(&append.traceparent);
+    Ok(Checked { data: payload.data, crc32c, records, expected_offset, durability, parent })
 }
 
 /// Checks a unary `Append`.

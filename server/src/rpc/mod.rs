@@ -24,6 +24,7 @@ use crate::{
     config::Config,
     route,
     shard::{SessionLink, ShardHandle, ids::FileKey, outbox::Outbox},
+    telemetry::{Calls, Telemetry, Waits, trace::Tracing},
 };
 use inkpot_proto::{
     error::Refused,
@@ -53,6 +54,12 @@ pub struct Services {
     pub fs: Arc<dyn FileSystem>,
     /// Cancelled when the server begins to stop: sessions take no more and end.
     pub drain: CancellationToken,
+    /// Which appends are traced.
+    pub tracing: Tracing,
+    /// How long appends wait for permits.
+    pub waits: Waits,
+    /// How calls end.
+    pub calls: Calls,
     /// Every task that a call leaves behind: sessions, readers, appends whose caller has gone.
     pub tasks: TaskTracker,
     sessions: Arc<Semaphore>,
@@ -69,9 +76,12 @@ impl Services {
         fs: Arc<dyn FileSystem>,
         drain: CancellationToken,
         tasks: TaskTracker,
+        telemetry: &Telemetry,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(config.limits.sessions as usize));
-        Self { shards, admission, config, fs, drain, tasks, sessions, next_session: AtomicU64::new(1) }
+        let (tracing, waits, calls) = (telemetry.tracing(&config), telemetry.waits(), telemetry.calls());
+        let next_session = AtomicU64::new(1);
+        Self { shards, admission, config, fs, drain, tracing, waits, calls, tasks, sessions, next_session }
     }
 
     /// Index of the shard that owns a file.

@@ -3,6 +3,7 @@
 
 use super::{Services, convert::file as checks, draining};
 use crate::{
+    admission::Tenant,
     apply::view::{Chunk, FileView},
     shard::ids::FileKey,
 };
@@ -42,6 +43,7 @@ pub(super) struct Reader {
     key: FileKey,
     request: checks::ReadRequest,
     client: mpsc::Sender<Answer>,
+    tenant: Arc<Tenant>,
 }
 
 /// How far a reader is.
@@ -63,8 +65,9 @@ impl Reader {
         request: checks::ReadRequest,
     ) -> (Self, mpsc::Receiver<Answer>) {
         let (client, chunks) = mpsc::channel(1);
+        let owner = services.admission.tenant(&tenant);
         let key = FileKey { tenant, path: request.path.clone() };
-        (Self { services, key, request, client }, chunks)
+        (Self { services, key, request, client, tenant: owner }, chunks)
     }
 
     /// Reads until everything is sent, the client is gone, or the time of the call is over.
@@ -181,6 +184,7 @@ impl Reader {
     }
 
     async fn send(&self, place: &Place, chunk: Chunk) {
+        self.tenant.tally.read.add(chunk.data.len() as u64);
         let response = v1::ReadResponse {
             offset: place.offset,
             data: chunk.data,

@@ -37,7 +37,7 @@ pub async fn serve<H: Health>(
     health: HealthServer<H>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let config = Arc::clone(&services.config);
+    let (config, calls) = (Arc::clone(&services.config), services.calls.clone());
     let routes = routes(services, health)?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
@@ -47,7 +47,7 @@ pub async fn serve<H: Health>(
         .max_concurrent_streams(config.limits.streams_per_connection)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(TraceLayer)
+        .layer(TraceLayer::new(calls))
         .layer(CodesLayer)
         .layer(IdentityLayer::new(&config))
         .layer(DeadlineLayer::new(config.limits.deadline_max));

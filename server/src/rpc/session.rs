@@ -15,12 +15,13 @@ use super::{
     convert::{OpenRequest, Terms},
 };
 use crate::{
-    admission::Limit,
+    admission::{Entered, Limit},
     shard::{
         Batch, Command, SessionLink, Write,
         ids::{FastMap, FileKey},
         outbox::Event,
     },
+    telemetry::trace::AppendTrace,
 };
 use ending::End;
 pub(super) use frames::{never_fits, no_room};
@@ -33,7 +34,7 @@ use inkpot_proto::{
 use std::{
     pin::pin,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::{sync::OwnedSemaphorePermit, time};
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,9 @@ struct Waiting {
     seq: u64,
     append: super::convert::Checked,
     limit: Limit,
+    trace: Option<Box<AppendTrace>>,
+    /// When it was read.
+    since: Instant,
 }
 
 /// A session; runs as a task of its own.
@@ -70,13 +74,29 @@ pub struct Session {
     board: Arc<Board>,
     channels: FastMap<u32, Channel>,
     /// Appends by shard that were taken and not handed on yet.
-    groups: Vec<Vec<Write>>,
+    groups: Vec<Group>,
     /// Shards that know of the session.
     used: Vec<bool>,
     /// Channel and seq of each append of the batch that is being handed on.
     in_hand: Vec<(u32, u64)>,
     /// The place among the sessions of the node.
     _place: OwnedSemaphorePermit,
+    /// The place among those of the tenant.
+    _entered: Entered,
+}
+
+/// Appends for one shard, and when the first of them was read.
+#[derive(Debug, Default)]
+struct Group {
+    writes: Vec<Write>,
+    since: Option<Instant>,
+}
+
+impl Group {
+    fn push(&mut self, write: Write, read: impl FnOnce() -> Instant) {
+        self.since.get_or_insert_with(read);
+        self.writes.push(write);
+    }
 }
 
 impl Session {
@@ -89,15 +109,17 @@ impl Session {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let shards = services.shards.len();
+        let entered = link.tenant.enter();
         Self {
             services,
             link,
             board,
             channels: FastMap::default(),
-            groups: (0..shards).map(|_| Vec::new()).collect(),
+            groups: (0..shards).map(|_| Group::default()).collect(),
             used: vec![false; shards],
             in_hand: Vec::new(),
             _place: place,
+            _entered: entered,
         }
     }
 
@@ -195,8 +217,9 @@ impl Session {
                 }
             }
         };
-        let Waiting { shard, channel, seq, append, .. } = waiting;
-        self.groups[shard].push(Write { channel, seq, body: Ok(append.into_body(permit)) });
+        let Waiting { shard, channel, seq, append, limit, trace, since } = waiting;
+        self.services.waits.ended(&self.link.tenant.label, limit, since.elapsed());
+        self.groups[shard].push(Write { channel, seq, body: Ok(append.into_body(permit, trace)) }, || since);
         Ok(())
     }
 
@@ -209,19 +232,17 @@ impl Session {
 
     /// Hands on what was taken for a shard, in one batch.
     async fn send_group(&mut self, shard: usize) {
-        let size = self.groups[shard].len();
-        if size == 0 {
-            return;
-        }
-        let writes = std::mem::replace(&mut self.groups[shard], Vec::with_capacity(size));
+        let group = &mut self.groups[shard];
+        let Some(since) = group.since.take() else { return };
+        let size = group.writes.len();
+        let writes = std::mem::replace(&mut group.writes, Vec::with_capacity(size));
         self.in_hand.clear();
         self.in_hand.extend(writes.iter().map(|write| (write.channel, write.seq)));
         self.link.outbox.expect_answers(size as u64);
-        let batch = Batch { session: Arc::clone(&self.link), writes };
+        let batch = Batch { session: Arc::clone(&self.link), writes, since };
         if let Err(refused) = self.services.shards[shard].send(Command::Writes(batch)).await {
             for (channel, seq) in self.in_hand.drain(..) {
-                let refused = Box::new(refused.clone());
-                self.link.outbox.push(Event::Nack { channel, seq, refused, answers_append: true });
+                self.link.refuse_append(channel, seq, Box::new(refused.clone()));
             }
         }
     }

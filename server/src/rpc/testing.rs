@@ -11,6 +11,7 @@ use crate::{
         ids::FileKey,
         outbox::{Ack, Event, OpenState},
     },
+    telemetry::Telemetry,
 };
 use http::{Request, Response};
 use inkpot_proto::{
@@ -78,6 +79,7 @@ impl Fake {
             Arc::clone(&fs) as _,
             CancellationToken::new(),
             TaskTracker::new(),
+            &Telemetry::off(),
         ));
         Self { services, mailboxes, fs }
     }

@@ -15,6 +15,7 @@ pub mod turns;
 use crate::{
     admission::{Permit, Tenant},
     apply::{registry::Registry, view::FileView},
+    telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
 use ids::{FileKey, ProducerId};
@@ -23,8 +24,11 @@ use inkpot_proto::{
     path::{FilePath, TenantName},
     v1::{Durability, ErrorReason},
 };
-use outbox::Outbox;
-use std::{sync::Arc, time::SystemTime};
+use outbox::{Event, Outbox};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands that may wait in a shard's mailbox; senders wait beyond it.
@@ -39,6 +43,19 @@ pub struct SessionLink {
     pub tenant: Arc<Tenant>,
     /// Where answers go.
     pub outbox: Arc<Outbox>,
+}
+
+impl SessionLink {
+    /// Refuses an append that the session counts as outstanding.
+    pub fn refuse_append(&self, channel: u32, seq: u64, refused: Box<Refused>) {
+        self.tenant.tally.refused(refused.reason);
+        self.outbox.push(Event::Nack { channel, seq, refused, answers_append: true });
+    }
+
+    /// Refuses a channel: its open, its end, or its going on.
+    pub fn refuse_channel(&self, channel: u32, refused: Box<Refused>) {
+        self.outbox.push(Event::Nack { channel, seq: 0, refused, answers_append: false });
+    }
 }
 
 /// Opens a file on a channel.
@@ -82,6 +99,8 @@ pub struct WriteBody {
     pub durability: Durability,
     /// Its room.
     pub permit: Permit,
+    /// Its spans, if it is traced.
+    pub trace: Option<Box<AppendTrace>>,
 }
 
 /// Appends of one session, in the order sent.
@@ -91,6 +110,8 @@ pub struct Batch {
     pub session: Arc<SessionLink>,
     /// The appends.
     pub writes: Vec<Write>,
+    /// When the first of them was read.
+    pub since: Instant,
 }
 
 /// What a producer has committed in a file.

@@ -126,6 +126,12 @@ impl Files {
         }
     }
 
+    /// How many files are in memory.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// All files in memory.
     pub fn iter(&self) -> impl Iterator<Item = &File> {
         self.by_id.values()

@@ -87,14 +87,15 @@ pub fn write(tenant: &Arc<Tenant>, seq: u64, len: usize, records: u32) -> Write 
     let data = Bytes::from(vec![b'x'; len]);
     let crc32c = crc32c::crc32c(&data);
     let permit = permit(tenant, len);
-    let body = WriteBody { data, records, crc32c, expected_offset: None, durability: Durability::Synced, permit };
+    let body =
+        WriteBody { data, records, crc32c, expected_offset: None, durability: Durability::Synced, permit, trace: None };
     Write { channel: 1, seq, body: Ok(body) }
 }
 
 /// Appends of these lengths, of one record each, numbered from 1.
 pub fn batch(session: &Arc<SessionLink>, lens: &[usize]) -> Batch {
     let writes = (1..).zip(lens).map(|(seq, len)| write(&session.tenant, seq, *len, 1)).collect();
-    Batch { session: Arc::clone(session), writes }
+    Batch { session: Arc::clone(session), writes, since: std::time::Instant::now() }
 }
 
 /// Everything that the session can read now.

@@ -19,8 +19,8 @@ const QUANTUM_BYTES: u64 = 64 << 10;
 pub enum Item {
     /// An open.
     Open(Open),
-    /// An append.
-    Write(Arc<SessionLink>, Write),
+    /// An append, and when its batch was read.
+    Write(Arc<SessionLink>, Write, Instant),
     /// The end of a channel.
     Finish {
         /// The session.
@@ -46,7 +46,7 @@ pub enum Item {
 #[derive(Debug)]
 enum Queued {
     Item(Item),
-    Batch(Arc<SessionLink>, std::vec::IntoIter<Write>),
+    Batch(Arc<SessionLink>, std::vec::IntoIter<Write>, Instant),
 }
 
 /// The queue of one tenant.
@@ -55,6 +55,7 @@ struct Queue {
     tenant: Arc<Tenant>,
     items: VecDeque<Queued>,
     deficit: u64,
+    appends: u64,
     records: u64,
     bytes: u64,
     since: Option<Instant>,
@@ -84,9 +85,10 @@ impl Turns {
             queue.records += u64::from(body.records);
             queue.bytes += body.data.len() as u64;
         }
+        queue.appends += batch.writes.len() as u64;
         queue.urgent |= batch.writes.iter().any(|write| write.body.is_err());
         queue.since.get_or_insert(now);
-        queue.items.push_back(Queued::Batch(batch.session, batch.writes.into_iter()));
+        queue.items.push_back(Queued::Batch(batch.session, batch.writes.into_iter(), batch.since));
     }
 
     /// Lets nothing gather any longer.
@@ -98,6 +100,12 @@ impl Turns {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queues.is_empty()
+    }
+
+    /// How many appends wait, and their bytes.
+    #[must_use]
+    pub fn waiting(&self) -> (u64, u64) {
+        self.queues.iter().fold((0, 0), |(appends, bytes), queue| (appends + queue.appends, bytes + queue.bytes))
     }
 
     /// Until when what waits may gather; `None` if nothing waits. Not later than `now`: it is due.
@@ -144,7 +152,7 @@ impl Turns {
 impl Queue {
     fn new(tenant: Arc<Tenant>) -> Self {
         let deficit = quantum(&tenant);
-        Self { tenant, items: VecDeque::new(), deficit, records: 0, bytes: 0, since: None, urgent: false }
+        Self { tenant, items: VecDeque::new(), deficit, appends: 0, records: 0, bytes: 0, since: None, urgent: false }
     }
 
     fn due(&self, now: Instant) -> Instant {
@@ -161,7 +169,7 @@ impl Queue {
         loop {
             match self.items.front()? {
                 Queued::Item(_) => return Some(MIN_CHARGE_BYTES),
-                Queued::Batch(_, writes) => match writes.as_slice().first() {
+                Queued::Batch(_, writes, _) => match writes.as_slice().first() {
                     Some(write) => return Some(cost(write)),
                     None => self.items.pop_front(),
                 },
@@ -176,13 +184,14 @@ impl Queue {
                 Queued::Batch(..) => None,
             };
         }
-        let Queued::Batch(session, writes) = self.items.front_mut()? else { return None };
+        let Queued::Batch(session, writes, since) = self.items.front_mut()? else { return None };
         let write = writes.next()?;
+        self.appends -= 1;
         if let Ok(body) = &write.body {
             self.records -= u64::from(body.records);
             self.bytes -= body.data.len() as u64;
         }
-        Some(Item::Write(Arc::clone(session), write))
+        Some(Item::Write(Arc::clone(session), write, *since))
     }
 }
 

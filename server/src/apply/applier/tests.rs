@@ -37,7 +37,8 @@ impl Rig {
         let plain = PlainFiles::new(Arc::clone(&fs), Attributes::PRIVATE, Attributes::PRIVATE_DIR);
         let backlog = Arc::new(Backlog::new(1 << 30));
         let volume = fs.volume_sync().unwrap();
-        let applier = Applier::new(fs, catalog, Arc::clone(&backlog), open_files, volume, Vec::new());
+        let applier =
+            Applier::new(fs, catalog, Arc::clone(&backlog), open_files, volume, Vec::new(), ShardMetrics::off());
         Self { memory, faulty, plain, backlog, applier, sequence: 0 }
     }
 

@@ -10,7 +10,15 @@ use proptest::prelude::*;
 const GENERATION: u64 = 6;
 
 fn taken(seq: u64, first: u64, end: u64) -> Taken {
-    Taken { seq, range: Some((first, end)), duplicate: false, generation: GENERATION, synced_seq: 0 }
+    Taken {
+        seq,
+        range: Some((first, end)),
+        duplicate: false,
+        generation: GENERATION,
+        synced_seq: 0,
+        records: 1,
+        since: Instant::now(),
+    }
 }
 
 fn duplicate(seq: u64, range: Option<(u64, u64)>) -> Taken {
@@ -26,7 +34,7 @@ fn acks(level: Durability, appends: &[Taken]) -> Vec<Ack> {
     let session = link();
     let mut answers = Answers::default();
     appends.iter().for_each(|taken| answers.ack(&session, 1, *taken));
-    answers.release(level);
+    answers.release(level, &ShardMetrics::off());
     told(&session).into_iter().map(ack_of).collect()
 }
 
@@ -122,7 +130,7 @@ fn channels_and_sessions_do_not_share_acks() {
     answers.ack(&one, 2, taken(2, 5, 6));
     answers.ack(&two, 2, taken(3, 6, 7));
     answers.ack(&one, 2, taken(3, 6, 7));
-    answers.release(Durability::Synced);
+    answers.release(Durability::Synced, &ShardMetrics::off());
     let of = |session| {
         told(session)
             .into_iter()
@@ -148,7 +156,7 @@ fn answers_keep_their_order_and_nothing_is_told_before_its_time() {
     answers.nack_channel(&session, 7, refused());
     answers.event(&session, finished.clone());
     assert_eq!(told(&session), []);
-    answers.release(Durability::Synced);
+    answers.release(Durability::Synced, &ShardMetrics::off());
     let events = told(&session);
     assert_eq!((&events[0], &events[5]), (&opened, &finished));
     let nack =
@@ -156,7 +164,7 @@ fn answers_keep_their_order_and_nothing_is_told_before_its_time() {
     assert_eq!((&events[2], &events[4]), (&nack(1, 2, true), &nack(7, 0, false)));
     assert_eq!((ack_of(events[1].clone()).through_seq, ack_of(events[3].clone()).through_seq), (1, 2));
     assert_eq!(events.len(), 6);
-    answers.release(Durability::Synced);
+    answers.release(Durability::Synced, &ShardMetrics::off());
     assert_eq!(told(&session), [], "everything is told once");
 }
 
@@ -183,11 +191,11 @@ fn question_is_answered_when_the_commit_is_through() {
     let mut answers = Answers::default();
     answers.state(reply, state);
     assert!(answer.try_recv().is_err());
-    answers.release(Durability::Synced);
+    answers.release(Durability::Synced, &ShardMetrics::off());
     assert_eq!(answer.try_recv().unwrap().unwrap(), state);
     let (gone, _) = oneshot::channel();
     answers.state(gone, state);
-    answers.release(Durability::Synced);
+    answers.release(Durability::Synced, &ShardMetrics::off());
 }
 
 #[test]
@@ -204,7 +212,7 @@ fn failed_commit_answers_every_append_once() {
     let unknown = |seq| (1, seq, ErrorReason::OutcomeUnknown, true);
     let closed = (1, 9, ErrorReason::ShardClosed, true);
     assert_eq!(nacks(&session), [unknown(3), unknown(4), unknown(5), unknown(1), unknown(2), unknown(6), closed]);
-    answers.release(Durability::Synced);
+    answers.release(Durability::Synced, &ShardMetrics::off());
     answers.fail(&refused());
     assert_eq!(told(&session), []);
 }
@@ -252,7 +260,11 @@ fn append() -> impl Strategy<Value = Append> {
     (0..2usize, 1..3u32, seq, range, any::<bool>(), 1..3u64).prop_map(
         |(session, channel, seq, range, duplicate, generation)| {
             let duplicate = duplicate || range.is_none();
-            Append { session, channel, taken: Taken { seq, range, duplicate, generation, synced_seq: 0 } }
+            Append {
+                session,
+                channel,
+                taken: Taken { seq, range, duplicate, generation, synced_seq: 0, records: 1, since: Instant::now() },
+            }
         },
     )
 }
@@ -268,7 +280,7 @@ proptest! {
             sessions[*session].outbox.expect_answers(1);
             answers.ack(&sessions[*session], *channel, *taken);
         }
-        if succeeds { answers.release(Durability::Synced) } else { answers.fail(&refused()) }
+        if succeeds { answers.release(Durability::Synced, &ShardMetrics::off()) } else { answers.fail(&refused()) }
         for (at, session) in sessions.iter().enumerate() {
             let mut mine = appends.iter().filter(|append| append.session == at);
             for event in told(session) {

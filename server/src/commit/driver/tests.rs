@@ -41,7 +41,9 @@ impl Rig {
         let config = Arc::new(Config::default());
         let admission = Arc::new(Admission::new(Arc::clone(&config)));
         let tenant = admission.tenant(&TenantName::parse("t").unwrap());
-        let running = start(Spec { number: 0, fs: Arc::new(faulty.clone()), config, admission }).unwrap();
+        let running =
+            start(Spec { number: 0, fs: Arc::new(faulty.clone()), config, admission, metrics: ShardMetrics::off() })
+                .unwrap();
         let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()) });
         let mut rig = Self { faulty, running, session };
         rig.until(|health| *health == Health::Open).await;
@@ -66,11 +68,18 @@ impl Rig {
     async fn send(&self, channel: u32, data: &'static [u8]) {
         let permit = self.session.tenant.try_acquire(data.len() as u64).unwrap();
         let (data, crc32c) = (Bytes::from_static(data), crc32c::crc32c(data));
-        let body =
-            WriteBody { data, records: 1, crc32c, expected_offset: None, durability: Durability::Synced, permit };
+        let body = WriteBody {
+            data,
+            records: 1,
+            crc32c,
+            expected_offset: None,
+            durability: Durability::Synced,
+            permit,
+            trace: None,
+        };
         self.session.outbox.expect_answers(1);
         let writes = vec![Write { channel, seq: 0, body: Ok(body) }];
-        self.tell(Command::Writes(Batch { session: Arc::clone(&self.session), writes })).await;
+        self.tell(Command::Writes(Batch { session: Arc::clone(&self.session), writes, since: Instant::now() })).await;
     }
 
     async fn told(&self) -> Event {

@@ -20,6 +20,7 @@ use crate::{
         outbox::{Event, OpenState, Outbox},
         turns::Item,
     },
+    telemetry::ShardMetrics,
 };
 use bytes::Bytes;
 use inkpot_proto::{
@@ -156,15 +157,16 @@ impl Machine {
             self.config.apply.open_files,
             unapplied.volume,
             unapplied.unsynced,
+            ShardMetrics::off(),
         );
         let writer = ShardWriter::new(
-            0,
             Arc::clone(&self.fs),
             Arc::clone(&self.config),
             Arc::clone(&self.registry),
             Arc::clone(&backlog),
             recovered,
             self.now,
+            ShardMetrics::off(),
         );
         for (view, piece) in unapplied.aside {
             backlog.push(&view, piece);
@@ -254,10 +256,10 @@ impl Machine {
     fn push(&mut self, channel: u32, seq: u64, data: Bytes, durability: Durability) {
         let permit = self.tenant.try_acquire(data.len() as u64).unwrap();
         let crc32c = crc32c::crc32c(&data);
-        let body = WriteBody { data, records: 1, crc32c, expected_offset: None, durability, permit };
+        let body = WriteBody { data, records: 1, crc32c, expected_offset: None, durability, permit, trace: None };
         let writes = vec![Write { channel, seq, body: Ok(body) }];
         let (session, now) = (Arc::clone(&self.session), self.now);
-        self.writer().push_batch(Batch { session, writes }, now);
+        self.writer().push_batch(Batch { session, writes, since: now }, now);
     }
 
     /// Commits what is queued, and does whatever the shard's loop does after that.

@@ -13,6 +13,27 @@ pub(super) fn is_streaming(path: &str) -> bool {
     STREAMING.contains(&path)
 }
 
+/// Every method that is served, as metrics and traces name it.
+pub(super) const KNOWN: [&str; 11] = [
+    "inkpot.v1.WriteService/Write",
+    "inkpot.v1.WriteService/Append",
+    "inkpot.v1.WriteService/GetWriteState",
+    "inkpot.v1.FileService/Read",
+    "inkpot.v1.FileService/Stat",
+    "inkpot.v1.FileService/List",
+    "inkpot.v1.FileService/Delete",
+    "inkpot.v1.FileService/Rename",
+    "inkpot.v1.FileService/Truncate",
+    "inkpot.v1.FileService/Seal",
+    "inkpot.v1.FileService/CommitFiles",
+];
+
+/// The name of a method that is served. Whatever else is called has one name for all: callers choose those.
+pub(super) fn known(path: &str) -> &'static str {
+    let called = path.trim_start_matches('/');
+    KNOWN.iter().find(|name| **name == called).copied().unwrap_or("_OTHER")
+}
+
 /// Health is asked often, by callers that have no token.
 pub(super) fn is_health(path: &str) -> bool {
     path.starts_with("/grpc.health.v1.Health/")

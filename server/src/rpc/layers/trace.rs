@@ -1,25 +1,40 @@
-//! A span per call, and a line when it is answered.
+//! A span per call, in the trace of its client; a line, and a measurement, when it has ended.
 
 use super::{Request, Response, method, status_in_head};
+use crate::telemetry::{Calls, status_name, trace};
 use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use std::{
-    task::{Context, Poll},
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::Instant,
 };
-use tonic::{Code, body::Body, transport::server::TcpConnectInfo};
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, debug, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// Opens a span with method, peer and (once it is known) tenant. Outermost, so that what the other layers refuse is in
 /// the log too. Health is left out: it would drown the rest.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TraceLayer;
+#[derive(Clone, Debug)]
+pub struct TraceLayer {
+    calls: Calls,
+}
+
+impl TraceLayer {
+    /// Measures calls with this.
+    #[must_use]
+    pub fn new(calls: Calls) -> Self {
+        Self { calls }
+    }
+}
 
 impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace { inner }
+        Trace { inner, calls: self.calls.clone() }
     }
 }
 
@@ -27,6 +42,7 @@ impl<S> Layer<S> for TraceLayer {
 #[derive(Clone, Debug)]
 pub struct Trace<S> {
     inner: S,
+    calls: Calls,
 }
 
 impl<S> Service<Request<Body>> for Trace<S>
@@ -43,26 +59,120 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if method::is_health(request.uri().path()) {
+        let path = request.uri().path();
+        if method::is_health(path) {
             return Box::pin(self.inner.call(request));
         }
-        let span = span(&request);
-        let begin = Instant::now();
+        let method = method::known(path);
+        let span = span(&request, method);
+        let call = Call { span: span.clone(), method, calls: self.calls.clone(), begin: Instant::now() };
         let answer = span.in_scope(|| self.inner.call(request));
-        Box::pin(async move { answer.await.inspect(|response| log(response, begin)) }.instrument(span))
+        Box::pin(async move { Ok(watch(answer.await?, call)) }.instrument(span))
     }
 }
 
 /// The names come from outside: their `Debug` form has no line breaks.
-fn span(request: &Request<Body>) -> Span {
+fn span(request: &Request<Body>, known: &'static str) -> Span {
     let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
     let peer = peer.map(tracing::field::display);
-    tracing::info_span!("rpc", method = ?request.uri().path(), peer, tenant = Empty)
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = known,
+        otel.kind = "server",
+        rpc.system.name = "grpc",
+        rpc.response.status_code = Empty,
+        method = ?request.uri().path(),
+        peer,
+        tenant = Empty
+    );
+    // Fails only where no layer exports spans: then there is nothing to be a child of.
+    let _ = span.set_parent(trace::of_headers(request.headers()));
+    span
 }
 
-/// A stream is answered by its head alone, and logs its own end, because it knows what it carried.
-fn log(response: &Response<Body>, begin: Instant) {
-    let (code, why) = status_in_head(response).unwrap_or((Code::Ok, String::new()));
-    let seconds = begin.elapsed().as_secs_f64();
-    debug!(?code, ?why, http = response.status().as_u16(), seconds, "answered");
+/// A call whose end is waited for.
+#[derive(Debug)]
+struct Call {
+    span: Span,
+    method: &'static str,
+    calls: Calls,
+    begin: Instant,
+}
+
+impl Call {
+    fn end(self, code: Code, why: &str, http: u16) {
+        let took = self.begin.elapsed();
+        self.calls.ended(self.method, code, took);
+        self.span.record("rpc.response.status_code", status_name(code));
+        self.span.in_scope(|| debug!(?code, ?why, http, seconds = took.as_secs_f64(), "answered"));
+    }
+}
+
+/// An answer ends with the status in its head, or else with its trailers.
+fn watch(response: Response<Body>, call: Call) -> Response<Body> {
+    let http = response.status().as_u16();
+    if let Some((code, why)) = status_in_head(&response) {
+        call.end(code, &why, http);
+        return response;
+    }
+    response.map(|body| Body::new(Watched { body, call: Some(call), http }))
+}
+
+/// The body of an answer, until its trailers.
+#[derive(Debug)]
+struct Watched {
+    body: Body,
+    call: Option<Call>,
+    http: u16,
+}
+
+impl Watched {
+    fn end(&mut self, code: Code, why: &str) {
+        if let Some(call) = self.call.take() {
+            call.end(code, why, self.http);
+        }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    let (code, why) = status_of(trailers);
+                    self.end(code, &why);
+                }
+            }
+            Some(Err(status)) => self.end(status.code(), status.message()),
+            None => self.end(Code::Ok, ""),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Nobody takes a frame from a body that says that it is at its end.
+        if self.body.is_end_stream() {
+            self.end(Code::Ok, "");
+        }
+        self.end(Code::Cancelled, "the client has gone before the end of its answer");
+    }
+}
+
+fn status_of(trailers: &HeaderMap) -> (Code, String) {
+    let status = Status::from_header_map(trailers);
+    status.map_or((Code::Ok, String::new()), |status| (status.code(), status.message().to_owned()))
 }

@@ -5,12 +5,13 @@ use crate::{
     admission::{Limit, MIN_CHARGE_BYTES},
     rpc::convert::{self, Checked, invalid},
     shard::{Command, Write, outbox::Event},
+    telemetry::trace::{self, AppendTrace},
 };
 use inkpot_proto::{
     error::Refused,
     v1::{self, ErrorReason, write_request::Frame},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 impl Session {
     /// Takes one frame of the client.
@@ -63,14 +64,28 @@ impl Session {
         let shard = known.shard;
         let body = match convert::append(append, &known.terms, &self.services.config.limits) {
             Ok(append) => match self.admit(&append, known) {
-                Ok(permit) => Ok(append.into_body(permit)),
-                Err(NoRoom::Wait(limit)) => return Some(Waiting { shard, channel, seq, append, limit }),
+                Ok(permit) => {
+                    let trace = self.trace(&append, channel, seq, known);
+                    Ok(append.into_body(permit, trace))
+                }
+                Err(NoRoom::Wait(limit)) => {
+                    let trace = self.trace(&append, channel, seq, known);
+                    return Some(Waiting { shard, channel, seq, append, limit, trace, since: Instant::now() });
+                }
                 Err(NoRoom::Refuse(refused)) => Err(refused),
             },
             Err(refused) => Err(Box::new(in_place(refused, channel, seq, known))),
         };
-        self.groups[shard].push(Write { channel, seq, body });
+        self.groups[shard].push(Write { channel, seq, body }, Instant::now);
         None
+    }
+
+    /// The spans of an append, if it is traced.
+    fn trace(&self, append: &Checked, channel: u32, seq: u64, known: &Channel) -> Option<Box<AppendTrace>> {
+        let parent = append.parent.as_ref()?;
+        let tenant = self.link.tenant.name.as_str();
+        let of = trace::Append { tenant, path: known.path.as_str(), channel, seq, bytes: append.data.len() };
+        self.services.tracing.append(parent, of)
     }
 
     fn admit(&self, append: &Checked, known: &Channel) -> Result<crate::admission::Permit, NoRoom> {
@@ -78,7 +93,10 @@ impl Session {
         let len = append.data.len() as u64;
         tenant.try_acquire(len).map_err(|limit| match never_fits(tenant, len) {
             Some(refused) => NoRoom::Refuse(refused),
-            None if known.terms.reject => NoRoom::Refuse(Box::new(no_room(tenant, limit))),
+            None if known.terms.reject => {
+                tenant.tally.found_no_room(limit.name());
+                NoRoom::Refuse(Box::new(no_room(tenant, limit)))
+            }
             None => NoRoom::Wait(limit),
         })
     }

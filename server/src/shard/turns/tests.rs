@@ -23,7 +23,7 @@ fn finish(session: &Arc<SessionLink>, channel: u32) -> Item {
 /// Session and seq of an append, session and channel of a finish.
 fn label(item: &Item) -> (&'static str, u64, u64) {
     match item {
-        Item::Write(session, write) => ("write", session.id, write.seq),
+        Item::Write(session, write, _) => ("write", session.id, write.seq),
         Item::Finish { session, channel, .. } => ("finish", session.id, u64::from(*channel)),
         other => panic!("not in these tests: {other:?}"),
     }
@@ -36,7 +36,7 @@ fn drain(turns: &mut Turns) -> Vec<(&'static str, u64, u64)> {
 /// What the next item is charged, and the tenant that has it.
 fn serve(turns: &mut Turns) -> Option<(String, u64)> {
     turns.take().map(|item| match item {
-        Item::Write(session, write) => (session.tenant.name.to_string(), cost(&write)),
+        Item::Write(session, write, _) => (session.tenant.name.to_string(), cost(&write)),
         other => panic!("not an append: {other:?}"),
     })
 }
@@ -240,7 +240,11 @@ fn gathering_ends_with_so_many_records() {
     let one = session(&tenant, 1);
     let mut turns = Turns::default();
     let now = Instant::now();
-    let of_records = |seq, records| Batch { session: Arc::clone(&one), writes: vec![write(&tenant, seq, 1, records)] };
+    let of_records = |seq, records| Batch {
+        session: Arc::clone(&one),
+        writes: vec![write(&tenant, seq, 1, records)],
+        since: Instant::now(),
+    };
     turns.push_batch(of_records(1, 4), now);
     turns.push_batch(of_records(2, 5), now);
     assert_eq!(turns.due(now), Some(now + DELAY));
@@ -280,7 +284,7 @@ fn nothing_gathers_behind_an_item_a_refusal_or_a_flush() {
         |turns, one| turns.push(&one.tenant, finish(one, 1)),
         |turns, one| {
             let writes = vec![write(&one.tenant, 1, 1, 1), refused(2)];
-            turns.push_batch(Batch { session: Arc::clone(one), writes }, Instant::now());
+            turns.push_batch(Batch { session: Arc::clone(one), writes, since: Instant::now() }, Instant::now());
         },
         |turns, _| turns.flush(),
     ];
@@ -361,7 +365,7 @@ proptest! {
         }
         let mut served = vec![(0usize, 0u64); tenants.len()];
         while let Some(item) = turns.take() {
-            let Item::Write(session, write) = item else { panic!("not an append: {item:?}") };
+            let Item::Write(session, write, _) = item else { panic!("not an append: {item:?}") };
             let at = usize::try_from(session.id).unwrap();
             served[at] = (served[at].0 + 1, served[at].1 + cost(&write));
             prop_assert_eq!(write.seq, served[at].0 as u64);

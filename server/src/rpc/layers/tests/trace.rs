@@ -1,4 +1,7 @@
 use super::*;
+use crate::telemetry::Telemetry;
+use http_body_util::BodyExt;
+use prost::Message;
 use std::{
     io,
     sync::{Arc, Mutex},
@@ -30,12 +33,13 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// What is logged while a call passes all layers.
 async fn logged(config: &Config, request: Request<Body>) -> String {
-    let lines = Lines::default();
+    let (lines, calls) = (Lines::default(), Telemetry::off().calls());
     let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false);
     let _guard = tracing::subscriber::set_default(subscriber.with_max_level(tracing::Level::DEBUG).finish());
     let service = DeadlineLayer::new(config.limits.deadline_max).layer(service_fn(handler));
-    let service = TraceLayer.layer(CodesLayer.layer(IdentityLayer::new(config).layer(service)));
-    answer(service, request).await;
+    let service = TraceLayer::new(calls).layer(CodesLayer.layer(IdentityLayer::new(config).layer(service)));
+    let (_, body) = answer(service, request).await.into_parts();
+    body.collect().await.unwrap();
     String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
 }
 
@@ -60,4 +64,21 @@ async fn refused_call_is_logged_without_its_token() {
 #[tokio::test]
 async fn health_is_not_logged() {
     assert_eq!(logged(&Config::default(), call(CHECK, "")).await, "");
+}
+
+#[test]
+fn every_method_that_is_served_has_a_name_of_its_own() {
+    let set = prost_types::FileDescriptorSet::decode(inkpot_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let mut served = 0;
+    for file in set.file.iter().filter(|file| file.package() == "inkpot.v1") {
+        for service in &file.service {
+            for method in &service.method {
+                let name = format!("inkpot.v1.{}/{}", service.name(), method.name());
+                assert_eq!(method::known(&format!("/{name}")), name);
+                served += 1;
+            }
+        }
+    }
+    assert_eq!(served, method::KNOWN.len());
+    assert_eq!(method::known("/inkpot.v1.WriteService/Nonsense"), "_OTHER");
 }

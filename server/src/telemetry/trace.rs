@@ -1,0 +1,209 @@
+//! The trace of a write: spans for the append and its stages, and one for the commit that carried it.
+//!
+//! A span is made for an append only if its client sampled it: a `traceparent` of its own, or the trace of its unary
+//! call. Nothing is made for any other append, and a bound on traced appends per second keeps a client that samples
+//! everything from costing the others anything.
+//!
+//! ```text
+//! append ─┬─ admission     from reading it to having its permits
+//!         ├─ queue         in the shard, until a commit takes it
+//!         └─ commit ─┬─ wal.write     child of the first traced append of the commit, linked to all of them;
+//!                    └─ wal.sync      the other appends link to it
+//! ```
+
+use opentelemetry::{
+    Context,
+    propagation::{Extractor, TextMapPropagator},
+    trace::{SpanContext, TraceContextExt},
+};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+use tracing::{Span, field::Empty, info_span, span::EnteredSpan};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// Header and field that carry the W3C trace context.
+const TRACEPARENT: &str = "traceparent";
+
+struct Headers<'a>(&'a http::HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+struct Field<'a>(&'a str);
+
+impl Extractor for Field<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
+/// The trace that a call belongs to, as its headers say; the empty context if they say none, or nonsense.
+#[must_use]
+pub fn of_headers(headers: &http::HeaderMap) -> Context {
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers))
+}
+
+/// The sampled span that an append belongs to, as its `traceparent` says. `None` if that is empty, nonsense (which the
+/// W3C recommendation wants ignored), or not sampled.
+#[must_use]
+pub fn of_field(traceparent: &str) -> Option<SpanContext> {
+    if traceparent.is_empty() {
+        return None;
+    }
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Field(traceparent));
+    sampled(&context)
+}
+
+/// The sampled span that the present call belongs to.
+#[must_use]
+pub fn of_call() -> Option<SpanContext> {
+    sampled(&Span::current().context())
+}
+
+fn sampled(context: &Context) -> Option<SpanContext> {
+    let span = context.span().span_context().clone();
+    (span.is_valid() && span.is_sampled()).then_some(span)
+}
+
+/// Which appends are traced.
+#[derive(Debug)]
+pub struct Tracing {
+    started: Instant,
+    per_second: u64,
+    /// The present second since the start in the upper half, appends traced in it in the lower.
+    window: AtomicU64,
+}
+
+impl Tracing {
+    /// At most so many appends in a second; 0 traces none.
+    #[must_use]
+    pub fn new(per_second: u32) -> Self {
+        Self { started: Instant::now(), per_second: u64::from(per_second), window: AtomicU64::new(0) }
+    }
+
+    /// The trace of an append, unless there are too many of them, or none is wanted.
+    #[must_use]
+    pub fn append(&self, parent: &SpanContext, of: Append<'_>) -> Option<Box<AppendTrace>> {
+        if !self.may_trace(self.started.elapsed().as_secs()) {
+            return None;
+        }
+        let span = info_span!(
+            parent: None,
+            "append",
+            otel.kind = "server",
+            inkpot.tenant = of.tenant,
+            inkpot.path = of.path,
+            inkpot.channel = of.channel,
+            inkpot.seq = of.seq,
+            inkpot.bytes = of.bytes,
+            inkpot.offset = Empty,
+            inkpot.durability = Empty,
+        );
+        // Fails only without a layer that exports spans, and then there is nothing to be a child of.
+        let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
+        let stage = info_span!(parent: &span, "admission");
+        Some(Box::new(AppendTrace { span, stage }))
+    }
+
+    fn may_trace(&self, second: u64) -> bool {
+        let next = |window: u64| {
+            let traced = if window >> 32 == second { window & u64::from(u32::MAX) } else { 0 };
+            (traced < self.per_second).then_some(second << 32 | (traced + 1))
+        };
+        self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// What the span of an append tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Append<'a> {
+    /// Whose.
+    pub tenant: &'a str,
+    /// The file.
+    pub path: &'a str,
+    /// The channel.
+    pub channel: u32,
+    /// Its number; 0 counts on.
+    pub seq: u64,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+/// The spans of an append under way. They end when this is dropped.
+#[derive(Debug)]
+pub struct AppendTrace {
+    span: Span,
+    stage: Span,
+}
+
+impl AppendTrace {
+    /// It has its permits, and waits for its shard.
+    #[must_use]
+    pub fn queued(mut self: Box<Self>) -> Box<Self> {
+        self.stage = info_span!(parent: &self.span, "queue");
+        self
+    }
+
+    /// A commit has taken it.
+    pub fn taken(&mut self) {
+        self.stage = Span::none();
+    }
+}
+
+/// The span of a commit that carries traced appends.
+#[derive(Debug)]
+pub struct CommitTrace {
+    span: Span,
+    appends: Vec<AppendTrace>,
+}
+
+impl CommitTrace {
+    /// A commit of `shard`; `None` if it carries nothing that is traced.
+    #[must_use]
+    pub fn begin(shard: u32, appends: Vec<AppendTrace>) -> Option<Self> {
+        let first = appends.first()?;
+        let span = info_span!(parent: &first.span, "commit", inkpot.shard = shard, inkpot.durability = Empty);
+        let commit = span.context().span().span_context().clone();
+        for (at, append) in appends.iter().enumerate() {
+            span.add_link(append.span.context().span().span_context().clone());
+            if at > 0 {
+                append.span.add_link(commit.clone());
+            }
+        }
+        Some(Self { span, appends })
+    }
+
+    /// Writing the log, until what this returns is dropped.
+    pub fn write(&self) -> EnteredSpan {
+        info_span!(parent: &self.span, "wal.write").entered()
+    }
+
+    /// Syncing the log, until what this returns is dropped.
+    pub fn sync(&self) -> EnteredSpan {
+        info_span!(parent: &self.span, "wal.sync").entered()
+    }
+
+    /// The commit is through; all its appends were told so.
+    pub fn end(self, level: &'static str) {
+        for span in self.appends.iter().map(|append| &append.span).chain([&self.span]) {
+            span.record("inkpot.durability", level);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
