@@ -5,9 +5,9 @@ mod append;
 mod bench;
 mod cat;
 mod child;
-mod context;
 mod demo;
 mod failure;
+mod global;
 mod input;
 mod interrupt;
 mod ls;
@@ -16,11 +16,12 @@ mod output;
 mod server;
 mod stat;
 mod tail;
+mod target;
 mod units;
 
 use clap::{Parser, Subcommand};
-use context::{Context, GlobalArgs};
 use failure::{Exit, Failure};
+use global::GlobalArgs;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -88,27 +89,26 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(global: GlobalArgs, command: AsyncCommand) -> Result<Exit, Failure> {
-    let context = Context::new(global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::error("cannot start the runtime", error))?;
-    let result = runtime.block_on(dispatch(&context, command));
+    let result = runtime.block_on(dispatch(&global, command));
     // What still runs has nobody left to answer to, and a read that has not returned must not keep the process.
     runtime.shutdown_background();
     result
 }
 
-async fn dispatch(context: &Context, command: AsyncCommand) -> Result<Exit, Failure> {
+async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Failure> {
     match command {
-        AsyncCommand::Append(args) => append::run(context, args).await,
-        AsyncCommand::Cat(args) => cat::run(context, args).await,
+        AsyncCommand::Append(args) => append::run(global, args).await,
+        AsyncCommand::Cat(args) => cat::run(global, args).await,
         // Also where SIGINT is ignored, as for what a script starts in the background.
-        AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(context, args)).await,
-        AsyncCommand::Ls(args) => ls::run(context, args).await,
-        AsyncCommand::Stat(args) => stat::run(context, args).await,
-        AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(context, args)).await,
-        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(context, args)).await,
+        AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(global, args)).await,
+        AsyncCommand::Ls(args) => ls::run(global, args).await,
+        AsyncCommand::Stat(args) => stat::run(global, args).await,
+        AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,
+        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(global, args)).await,
         AsyncCommand::WireServer(args) => bench::wire::run(args).await,
     }
 }

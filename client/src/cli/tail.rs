@@ -3,8 +3,8 @@
 
 use super::{
     cat,
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output,
 };
 use futures_util::StreamExt;
@@ -31,8 +31,8 @@ pub(crate) struct Args {
 }
 
 /// Runs `inkpot tail`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let files = context.connect().await?.files();
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
+    let files = global.connect().await?.files();
     let failed = |error: &Error| Failure::reading(&args.path, error);
     let (start, end) = match files.stat(&args.path).await {
         Ok(file) => (last_lines(&files, &args.path, file.size, args.lines).await.map_err(|e| failed(&e))?, file.size),
