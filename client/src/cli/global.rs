@@ -1,16 +1,19 @@
 //! Options that stand before or after any subcommand.
 
-use super::{failure::Failure, output::Format, target::Target};
+use super::{context, failure::Failure, output::Format, target::Target};
 use inkpot_client::Client;
 use std::path::PathBuf;
 
 /// The options, as given. The server that they name is worked out when a subcommand asks for it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GlobalArgs {
-    /// The server
-    #[arg(long, global = true, env = "INKPOT_ENDPOINT", default_value = Target::DEFAULT_ENDPOINT, value_name = "URI")]
-    pub(crate) endpoint: String,
-    /// File that holds the token; without it: the environment variable INKPOT_TOKEN
+    /// The server; where nothing names one: http://127.0.0.1:7411
+    #[arg(long, global = true, env = "INKPOT_ENDPOINT", value_name = "URI")]
+    pub(crate) endpoint: Option<String>,
+    /// The server that has this name; see `inkpot context`
+    #[arg(long, global = true, env = "INKPOT_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<context::Name>,
+    /// File that holds the token
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Form of the answer on stdout

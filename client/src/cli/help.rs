@@ -17,10 +17,17 @@ Examples:
   inkpot --output json stat logs/app               what is known of a file, for programs
   inkpot bench --spawn --against wire --batch 100  how fast this machine is, beside the bare transport";
 
+const SERVER: &str = "\
+Server and token:
+  server  first of --endpoint, INKPOT_ENDPOINT, --context, INKPOT_CONTEXT, current context, http://127.0.0.1:7411
+  token   first of --token-file, INKPOT_TOKEN, the token file of the context that named the server";
+
 const ENVIRONMENT: &str = "\
 Environment:
-  INKPOT_ENDPOINT  as --endpoint
-  INKPOT_TOKEN     the token itself; --token-file comes first";
+  INKPOT_ENDPOINT      as --endpoint
+  INKPOT_CONTEXT       as --context
+  INKPOT_TOKEN         the token itself
+  INKPOT_CONTEXT_FILE  where the contexts are; else $XDG_CONFIG_HOME/inkpot/config.toml, ~/.config/inkpot/config.toml";
 
 /// Below the options of the tool itself.
 pub(crate) fn overview() -> String {
@@ -31,5 +38,5 @@ pub(crate) fn overview() -> String {
 pub(crate) fn reference() -> String {
     let row = |(exit, meaning): &(Exit, &str)| format!("  {:<3}  {meaning}\n", *exit as u8);
     let statuses: String = Exit::MEANINGS.iter().map(row).collect();
-    format!("{EXIT_STATUS}\n{statuses}\n{ENVIRONMENT}")
+    format!("{SERVER}\n\n{EXIT_STATUS}\n{statuses}\n{ENVIRONMENT}")
 }

@@ -6,6 +6,7 @@ mod bench;
 mod cat;
 mod child;
 mod completions;
+mod context;
 mod demo;
 mod failure;
 mod global;
@@ -56,6 +57,7 @@ enum AsyncCommand {
     Cat(cat::Args),
     Ls(ls::Args),
     Stat(stat::Args),
+    Context(context::Args),
     Demo(demo::Args),
     Bench(bench::Args),
     #[command(hide = true)]
@@ -94,6 +96,7 @@ async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Fa
         AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(global, args)).await,
         AsyncCommand::Ls(args) => ls::run(global, args).await,
         AsyncCommand::Stat(args) => stat::run(global, args).await,
+        AsyncCommand::Context(args) => context::run(global, args).await,
         AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,
         AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(global, args)).await,
         AsyncCommand::WireServer(args) => bench::wire::run(args).await,
