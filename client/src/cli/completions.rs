@@ -31,7 +31,7 @@ pub(crate) fn run(args: Args, tool: &Command) -> Result<Exit, Failure> {
         return Err(Failure::new(Exit::Usage, format!("SHELL names no shell that is known; name one: {known}")));
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut visible(tool), tool.get_name(), &mut script);
+    clap_complete::generate(shell, &mut visible(tool).version(env!("CARGO_PKG_VERSION")), tool.get_name(), &mut script);
     output::emit(&script)?;
     Ok(Exit::Done)
 }

@@ -20,7 +20,7 @@ impl Exit {
     /// Every status, as `--help` and the man pages document it.
     pub(crate) const MEANINGS: [(Self, &str); 6] = [
         (Self::Done, "done; of `append`: every record is acknowledged"),
-        (Self::Error, "refused by the server, or the server or this machine failed"),
+        (Self::Error, "refused by the server, or the server or this machine failed; of `health`: it does not serve"),
         (Self::Usage, "wrong arguments or settings"),
         (Self::Unknown, "gave up, or of some records it is not known whether they were written"),
         (Self::NotFound, "no such file"),

@@ -10,6 +10,7 @@ mod context;
 mod demo;
 mod failure;
 mod global;
+mod health;
 mod help;
 mod input;
 mod interrupt;
@@ -57,6 +58,7 @@ enum AsyncCommand {
     Cat(cat::Args),
     Ls(ls::Args),
     Stat(stat::Args),
+    Health(health::Args),
     Context(context::Args),
     Demo(demo::Args),
     Bench(bench::Args),
@@ -96,6 +98,7 @@ async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Fa
         AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(global, args)).await,
         AsyncCommand::Ls(args) => ls::run(global, args).await,
         AsyncCommand::Stat(args) => stat::run(global, args).await,
+        AsyncCommand::Health(args) => interrupt::or_dropped(health::run(global, args)).await,
         AsyncCommand::Context(args) => context::run(global, args).await,
         AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,
         AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(global, args)).await,

@@ -84,6 +84,12 @@ fn token_variable() -> Option<String> {
     env::var(TOKEN_VARIABLE).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
+/// Refuses what no client can use as an endpoint. Nothing is asked of the server.
+pub(crate) async fn check_endpoint(endpoint: &str) -> Result<(), Failure> {
+    let checked = Client::builder(endpoint).connect().await;
+    checked.map(drop).map_err(|error| Failure::reading(endpoint, &error))
+}
+
 /// The token in a file; nothing if it is empty.
 pub(crate) fn read_token(file: &Path) -> Result<Option<String>, Failure> {
     let token = fs::read_to_string(file)

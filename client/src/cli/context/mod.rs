@@ -11,7 +11,6 @@ use super::{
     target::{self, Choice, Origin},
 };
 use clap::Subcommand;
-use inkpot_client::Client;
 use serde::Serialize;
 use std::{
     fmt::{self, Display},
@@ -106,7 +105,7 @@ async fn add(global: &GlobalArgs, name: Name) -> Result<(), Failure> {
         return Err(Failure::new(Exit::Usage, format!("which server is {name}? --endpoint says it")));
     };
     // What no client can use is refused here rather than at each use.
-    Client::builder(&endpoint).connect().await.map_err(|error| Failure::reading(&endpoint, &error))?;
+    target::check_endpoint(&endpoint).await?;
     let token_file = global.token_file.as_deref().map(checked_token_file).transpose()?;
     let added = Contexts::change(|contexts| {
         if contexts.get(&name).is_ok() {
