@@ -23,8 +23,16 @@ use tokio::{sync::mpsc, time::timeout};
 /// How long acks are waited for after an interrupt.
 const LAST_ACKS: Duration = Duration::from_secs(5);
 
+const AFTER_HELP: &str = "\
+Examples:
+  journalctl -f | inkpot append logs/journal                      for as long as there are lines
+  inkpot append logs/app <app.log                                 all of a file, each line once
+  tar c . | inkpot append backup.tar --raw                        bytes instead of lines
+  inkpot append import --producer importer-1 --epoch 2 <day.csv   fences epoch 1, wherever it still runs";
+
 /// Append stdin to a file, a record per line
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Path of the file below the tenant's root
     path: String,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// The options, as given. The server that they name is worked out when a subcommand asks for it.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// The server; where nothing names one: http://127.0.0.1:7411
     #[arg(long, global = true, env = "INKPOT_ENDPOINT", value_name = "URI")]

@@ -29,6 +29,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 const AFTER_HELP: &str = "\
+Examples:
+  inkpot health && inkpot append logs/app <app.log  only if the server takes it
+  inkpot health --watch --output json               a JSON object per change, for programs
+
 Services:
   inkpot.v1.WriteService  every shard takes appends, and the server is not stopping
   inkpot.v1.shard-0000    this shard takes appends; the others have the numbers that follow
