@@ -139,7 +139,7 @@ fn contexts_are_added_listed_used_and_forgotten() {
     });
     assert_eq!(user.show([]), shown);
     let text = user.run(["context", "show"]).exit(0).text();
-    assert!(["host  (from context a)", &token, &config].iter().all(|part| text.contains(part)), "{text}");
+    assert!(["host (from context a)", &token, &config].iter().all(|part| text.contains(part)), "{text}");
     assert_eq!(json(&["rm", "a"]).json(), a(false));
     assert_eq!(json(&["ls"]).json_lines(), [b]);
     assert_eq!(user.show([])["endpoint_from"], "default", "what is forgotten is no longer the current one");
@@ -187,6 +187,11 @@ fn place_of_the_file_follows_the_environment() {
         let text = fs::read_to_string(file).unwrap();
         assert!(text.contains(&format!("[contexts.{name}]")) && text.matches("[contexts.").count() == 1, "{text}");
     }
+    // A home that nobody can enter hinders only those who want to keep something there.
+    let shown =
+        Tool::new(["context", "show", "--output", "json"]).env("HOME", "/dev/null").without_env("XDG_CONFIG_HOME");
+    assert_eq!(shown.run("").exit(0).json()["context_file"], Value::Null);
+    let _ = add("d").env("HOME", "/dev/null").run("").exit(2).says("no place for contexts: set INKPOT_CONTEXT_FILE");
 }
 
 #[test]

@@ -10,10 +10,9 @@ fn arguments_are_consistent() {
 #[test]
 fn help_documents_every_exit_status() {
     let help = Cli::command().render_long_help().to_string();
-    for (status, meaning) in Exit::MEANINGS {
-        let number = (status as u8).to_string();
-        let listed =
-            help.lines().any(|line| line.trim().strip_prefix(&number).is_some_and(|rest| rest.trim() == meaning));
+    let statuses = [Exit::Done, Exit::Error, Exit::Usage, Exit::Unknown, Exit::NotFound, Exit::Interrupted];
+    for status in statuses {
+        let listed = help.lines().any(|line| line.trim_start().starts_with(&format!("{} ", status as u8)));
         assert!(listed, "{status:?}");
     }
 }

@@ -173,13 +173,10 @@ struct Shown {
 
 impl Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "endpoint      {}  (from {})", self.endpoint, self.endpoint_from)?;
-        writeln!(
-            f,
-            "token         {}",
-            self.token_from.as_ref().map_or("none".to_owned(), |from| format!("from {from}"))
-        )?;
-        let file = self.context_file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
+        let token = self.token_from.as_deref().unwrap_or("none");
+        let file = self.context_file.as_ref().map_or("none".into(), |file| file.to_string_lossy());
+        writeln!(f, "endpoint      {} (from {})", self.endpoint, self.endpoint_from)?;
+        writeln!(f, "token from    {token}")?;
         write!(f, "context file  {file}")
     }
 }

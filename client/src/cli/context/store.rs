@@ -91,7 +91,7 @@ impl Contexts {
     /// Changes them, while no other run of the tool does.
     pub(crate) fn change<T>(change: impl FnOnce(&mut Self) -> Result<T, Failure>) -> Result<T, Failure> {
         let Some(path) = path() else {
-            return Err(Failure::new(Exit::Usage, format!("no place for contexts: set {FILE_VARIABLE} or HOME")));
+            return Err(Failure::new(Exit::Usage, format!("no place for contexts: set {FILE_VARIABLE}")));
         };
         let failed = |error: io::Error| Failure::error(format_args!("cannot write {}", path.display()), error);
         // A link to the file stays one.
@@ -109,12 +109,8 @@ impl Contexts {
 
     /// The context of this name.
     pub(crate) fn get(&self, name: &Name) -> Result<&Context, Failure> {
-        self.contexts.get(name).ok_or_else(|| Self::unknown(name))
-    }
-
-    /// There is none of this name.
-    pub(crate) fn unknown(name: &Name) -> Failure {
-        Failure::new(Exit::Usage, format!("there is no context {name}; `inkpot context ls` lists those there are"))
+        let unknown = || format!("there is no context {name}; `inkpot context ls` lists those there are");
+        self.contexts.get(name).ok_or_else(|| Failure::new(Exit::Usage, unknown()))
     }
 
     fn read(path: &Path) -> Result<Self, Failure> {
@@ -126,7 +122,7 @@ impl Contexts {
         }
     }
 
-    /// Faults are told with their line but never with its text, where somebody may have put a token.
+    /// Faults are told with their line and key. The text of the line is not shown: somebody may have put a token there.
     fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -150,8 +146,10 @@ impl Contexts {
 pub(crate) fn path() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The XDG specification has relative paths ignored.
-    let config = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
-    let config = || config().or_else(|| Some(env::home_dir()?.join(".config")));
+    let xdg = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    // One that may not be entered is none: in a container it is often that of another user.
+    let home = || env::home_dir().filter(|home| home.join(".").try_exists().is_ok());
+    let config = || xdg().or_else(|| Some(home()?.join(".config")));
     variable(FILE_VARIABLE).or_else(|| Some(config()?.join(FILE_BELOW_CONFIG)))
 }
 
