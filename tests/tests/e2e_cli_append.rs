@@ -330,7 +330,7 @@ fn token_comes_from_a_file_or_the_environment_and_is_never_shown() {
     }
     let missing = folder.path().join("missing");
     let _ = run(None, missing.to_str()).exit(2).says("missing: No such file");
-    let broken = run(Some("two\nlines"), None).exit(1);
+    let broken = run(Some("two\nlines"), None).exit(2);
     assert!(broken.stderr.contains("visible ASCII on one line") && !broken.stderr.contains("two"), "{}", broken.stderr);
 }
 
@@ -350,7 +350,7 @@ fn endpoint_comes_from_the_argument_or_the_environment() {
     for (endpoint, reason) in
         [("ftp://h", "the scheme must be http"), ("https://h", "no TLS"), ("http://", "not valid")]
     {
-        let ended = run(Tool::new(args).env("INKPOT_ENDPOINT", endpoint)).exit(1);
+        let ended = run(Tool::new(args).env("INKPOT_ENDPOINT", endpoint)).exit(2);
         assert!(ended.stderr.contains(reason), "{}", ended.stderr);
     }
     assert_eq!(content(&server, "f"), "x\nx\nx\n");

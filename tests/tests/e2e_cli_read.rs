@@ -257,14 +257,18 @@ fn nothing_but_text_goes_where_no_terminal_is() {
 }
 
 #[test]
-fn help_has_examples_and_exit_statuses() {
+fn help_has_commands_by_use_examples_and_exit_statuses() {
     let help = Tool::new(["--help"]).run("").exit(0).text();
-    for part in ["Examples:", "inkpot demo", "inkpot tail -f", "Exit status:", "130", "INKPOT_ENDPOINT", "INKPOT_TOKEN"]
-    {
+    let parts = ["Examples:", "inkpot demo", "inkpot tail -f", "Exit status:", "130", "Environment:"];
+    let variables = ["INKPOT_ENDPOINT", "INKPOT_CONTEXT", "INKPOT_TOKEN", "INKPOT_CONTEXT_FILE"];
+    for part in parts.into_iter().chain(variables) {
         assert!(help.contains(part), "{part} is missing:\n{help}");
     }
-    for command in ["append", "cat", "tail", "ls", "stat", "demo", "bench", "server"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is missing:\n{help}");
+    let rows = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = rows.map(|row| row.split_ascii_whitespace().next().unwrap()).collect();
+    let expected = ["append", "tail", "cat", "ls", "stat", "health", "context", "demo", "bench", "server"];
+    assert_eq!(commands, [&expected[..], &["completions", "man", "help"]].concat());
+    for command in commands.into_iter().filter(|command| *command != "help") {
         let own = Tool::new([command, "--help"]).run("").exit(0).text();
         assert!(own.contains("Usage:"), "{command}:\n{own}");
     }

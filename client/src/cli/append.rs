@@ -2,8 +2,8 @@
 //! case it says which part of the input is in the file for sure.
 
 use super::{
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     input::{self, Cut, InputError, Records},
     interrupt::Interrupts,
     output::{self, Format, Level},
@@ -23,8 +23,16 @@ use tokio::{sync::mpsc, time::timeout};
 /// How long acks are waited for after an interrupt.
 const LAST_ACKS: Duration = Duration::from_secs(5);
 
+const AFTER_HELP: &str = "\
+Examples:
+  journalctl -f | inkpot append logs/journal                      for as long as there are lines
+  inkpot append logs/app <app.log                                 all of a file, each line once
+  tar c . | inkpot append backup.tar --raw                        bytes instead of lines
+  inkpot append import --producer importer-1 --epoch 2 <day.csv   fences epoch 1, wherever it still runs";
+
 /// Append stdin to a file, a record per line
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Path of the file below the tenant's root
     path: String,
@@ -81,10 +89,10 @@ impl Args {
 }
 
 /// Runs `inkpot append`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let interrupts = Interrupts::watch()?;
     let (session, writer) = tokio::select! {
-        opened = open(context, &args) => opened?,
+        opened = open(global, &args) => opened?,
         () = interrupts.reached(1) => return Err(Failure::new(Exit::Interrupted, "interrupted; nothing was sent")),
     };
     let opened = writer.opened();
@@ -99,7 +107,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let ending = copy(&writer, records, &interrupts).await;
     let ending = settle(&writer, ending, &interrupts).await;
     let summary = Summary::new(&args.path, &writer.progress(), &session, &ending);
-    match context.format {
+    match global.format {
         Format::Json => output::emit_json(&summary)?,
         Format::Text => output::say(&summary),
     }
@@ -110,10 +118,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     ending.exit()
 }
 
-async fn open(context: &Context, args: &Args) -> Result<(Session, Writer), Failure> {
-    let client = context.builder().give_up_after(args.give_up_after).connect().await;
+async fn open(global: &GlobalArgs, args: &Args) -> Result<(Session, Writer), Failure> {
+    let target = global.target()?;
+    let client = target.builder().give_up_after(args.give_up_after).connect().await;
     // Nothing has been sent, so nothing is in doubt.
-    let client = client.map_err(|error| Failure::reading(context.endpoint(), &error))?;
+    let client = client.map_err(|error| Failure::reading(target.endpoint(), &error))?;
     let session = client.session().await;
     let writer =
         session.open(&args.path, args.options()).await.map_err(|error| Failure::reading(&args.path, &error))?;

@@ -1,8 +1,8 @@
 //! `inkpot cat`: the committed bytes of a file, as they are.
 
 use super::{
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output,
 };
 use futures_util::StreamExt;
@@ -23,8 +23,8 @@ pub(crate) struct Args {
 }
 
 /// Runs `inkpot cat`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let files = context.connect().await?.files();
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
+    let files = global.connect().await?.files();
     let options = ReadOptions { offset: args.offset, limit: args.limit.unwrap_or(0), follow: false };
     let mut at = None;
     match copy(&files, &args.path, options, &mut at).await? {

@@ -4,22 +4,28 @@ use inkpot_client::{Error, ErrorKind};
 use inkpot_proto::v1::{ErrorReason, Outcome};
 use std::{fmt::Display, io, process::ExitCode};
 
-/// Exit statuses, as `--help` documents them.
+/// Exit statuses. What they mean stands in [`Exit::MEANINGS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Done.
     Done = 0,
-    /// Refused, or a failure of the transport or the machine.
     Error = 1,
-    /// Wrong arguments.
     Usage = 2,
-    /// Gave up, or of some records it is not known whether they were written.
     Unknown = 3,
-    /// No such file.
     NotFound = 4,
-    /// Interrupted.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// Every status, as `--help` and the man pages document it.
+    pub(crate) const MEANINGS: [(Self, &str); 6] = [
+        (Self::Done, "done; of `append`: every record is acknowledged"),
+        (Self::Error, "refused by the server, or the server or this machine failed; of `health`: it does not serve"),
+        (Self::Usage, "wrong arguments or settings"),
+        (Self::Unknown, "gave up, or of some records it is not known whether they were written"),
+        (Self::NotFound, "no such file"),
+        (Self::Interrupted, "interrupted"),
+    ];
 }
 
 impl From<Exit> for ExitCode {
@@ -50,6 +56,7 @@ impl Failure {
         let exit = match (error.reason(), error.kind()) {
             (Some(ErrorReason::FileNotFound), _) => Exit::NotFound,
             (_, ErrorKind::GaveUp) => Exit::Unknown,
+            (_, ErrorKind::Config) => Exit::Usage,
             _ => Exit::Error,
         };
         Self::new(exit, named(what, error))

@@ -1,8 +1,8 @@
 //! `inkpot ls`: the files below a prefix.
 
 use super::{
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output::{self, Format},
     stat::Described,
 };
@@ -24,16 +24,16 @@ pub(crate) struct Args {
 }
 
 /// Runs `inkpot ls`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let files = context.connect().await?.files();
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
+    let files = global.connect().await?.files();
     let mut listed = pin!(files.list(&args.prefix, PAGE_FILES));
-    if args.long && context.format == Format::Text {
+    if args.long && global.format == Format::Text {
         output::say(format_args!("{:>14} {:>14} {:>18}  {:<30}  PATH", "SIZE", "SYNCED", "GENERATION", "MODIFIED"));
     }
     while let Some(file) = listed.next().await {
         let file = file.map_err(|error| Failure::reading(format_args!("list {:?}", args.prefix), &error))?;
         let file = Described::from(file);
-        match context.format {
+        match global.format {
             Format::Json => output::emit_json(&file)?,
             Format::Text if args.long => output::emit_line(file.row())?,
             Format::Text => output::emit_line(&file.path)?,

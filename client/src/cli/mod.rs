@@ -5,48 +5,33 @@ mod append;
 mod bench;
 mod cat;
 mod child;
+mod completions;
 mod context;
 mod demo;
 mod failure;
+mod global;
+mod health;
+mod help;
 mod input;
 mod interrupt;
 mod ls;
+mod man;
 mod output;
 #[cfg(feature = "server")]
 mod server;
 mod stat;
 mod tail;
+mod target;
 mod units;
 
-use clap::{Parser, Subcommand};
-use context::{Context, GlobalArgs};
+use clap::{CommandFactory, Parser, Subcommand};
 use failure::{Exit, Failure};
+use global::GlobalArgs;
 use std::process::ExitCode;
-
-const AFTER_HELP: &str = "\
-Examples:
-  inkpot demo                                        see it work: a server of its own, killed in the middle
-  journalctl -f | inkpot append logs/journal         a record per line, acked when it survives power loss
-  inkpot append logs/app <app.log                    each line once, whatever breaks in between
-  inkpot tail -f logs/app
-  inkpot --output json stat logs/app
-  inkpot bench --spawn --against wire --batch 100
-
-Exit status:
-  0    done; of `append`: every record is acknowledged
-  1    refused by the server, or the server cannot be reached
-  2    wrong arguments
-  3    gave up, or of some records it is not known whether they were written
-  4    no such file
-  130  interrupted
-
-Environment:
-  INKPOT_ENDPOINT  as --endpoint
-  INKPOT_TOKEN     the token itself; --token-file comes first";
 
 /// Streams into durable plain files, and reads them.
 #[derive(Debug, Parser)]
-#[command(name = "inkpot", version, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(name = "inkpot", version, after_help = help::overview(), max_term_width = 120)]
 struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
@@ -61,16 +46,20 @@ enum Command {
     /// Run the coordinator (the same as inkpotd)
     #[cfg(feature = "server")]
     Server(server::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
-/// What runs on the tool's own runtime; the server builds one for itself.
+/// What runs on the tool's own runtime; the server builds one for itself. In the order of `--help`: by use.
 #[derive(Debug, Subcommand)]
 enum AsyncCommand {
     Append(append::Args),
-    Cat(cat::Args),
     Tail(tail::Args),
+    Cat(cat::Args),
     Ls(ls::Args),
     Stat(stat::Args),
+    Health(health::Args),
+    Context(context::Args),
     Demo(demo::Args),
     Bench(bench::Args),
     #[command(hide = true)]
@@ -80,35 +69,39 @@ enum AsyncCommand {
 /// Runs what the arguments of the process ask for.
 pub(crate) fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
-    match command {
-        Command::Async(command) => run(global, command).map_or_else(|failure| failure.report(), ExitCode::from),
+    let result = match command {
+        Command::Async(command) => run(&global, command),
         #[cfg(feature = "server")]
-        Command::Server(args) => server::run(args),
-    }
+        Command::Server(args) => return server::run(args),
+        Command::Completions(args) => completions::run(args, &Cli::command()),
+        Command::Man(args) => man::run(args, Cli::command()),
+    };
+    result.map_or_else(|failure| failure.report(), ExitCode::from)
 }
 
-fn run(global: GlobalArgs, command: AsyncCommand) -> Result<Exit, Failure> {
-    let context = Context::new(global)?;
+fn run(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::error("cannot start the runtime", error))?;
-    let result = runtime.block_on(dispatch(&context, command));
+    let result = runtime.block_on(dispatch(global, command));
     // What still runs has nobody left to answer to, and a read that has not returned must not keep the process.
     runtime.shutdown_background();
     result
 }
 
-async fn dispatch(context: &Context, command: AsyncCommand) -> Result<Exit, Failure> {
+async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Failure> {
     match command {
-        AsyncCommand::Append(args) => append::run(context, args).await,
-        AsyncCommand::Cat(args) => cat::run(context, args).await,
+        AsyncCommand::Append(args) => append::run(global, args).await,
+        AsyncCommand::Cat(args) => cat::run(global, args).await,
         // Also where SIGINT is ignored, as for what a script starts in the background.
-        AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(context, args)).await,
-        AsyncCommand::Ls(args) => ls::run(context, args).await,
-        AsyncCommand::Stat(args) => stat::run(context, args).await,
-        AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(context, args)).await,
-        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(context, args)).await,
+        AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(global, args)).await,
+        AsyncCommand::Ls(args) => ls::run(global, args).await,
+        AsyncCommand::Stat(args) => stat::run(global, args).await,
+        AsyncCommand::Health(args) => interrupt::or_dropped(health::run(global, args)).await,
+        AsyncCommand::Context(args) => context::run(global, args).await,
+        AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,
+        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(global, args)).await,
         AsyncCommand::WireServer(args) => bench::wire::run(args).await,
     }
 }

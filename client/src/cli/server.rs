@@ -11,9 +11,18 @@ use std::{
 /// The name under which the arguments reach the server: its messages are those of the program of its own.
 const PROGRAM: &str = "inkpotd";
 
+/// Only the manual page shows it: `--help` goes to the server like everything else.
+const AFTER_HELP: &str = "\
+Examples:
+  inkpot server --help                      the options, the environment and the exit statuses of the server
+  inkpot server --data-dir /var/lib/inkpot  serve the files below this folder on 127.0.0.1:7411
+
+Exit status:
+  that of inkpotd";
+
 /// What comes after `server`, as it is.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Die with the one who holds the other end of stdin
     #[arg(long, hide = true)]

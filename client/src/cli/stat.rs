@@ -1,8 +1,8 @@
 //! `inkpot stat`: what is known of one file.
 
 use super::{
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output::{self, Format},
 };
 use inkpot_proto::v1::FileInfo;
@@ -17,11 +17,11 @@ pub(crate) struct Args {
 }
 
 /// Runs `inkpot stat`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let files = context.connect().await?.files();
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
+    let files = global.connect().await?.files();
     let file = files.stat(&args.path).await.map_err(|error| Failure::reading(&args.path, &error))?;
     let file = Described::from(file);
-    match context.format {
+    match global.format {
         Format::Json => output::emit_json(&file)?,
         Format::Text => output::emit_line(&file)?,
     }

@@ -3,8 +3,8 @@
 
 use super::{
     cat,
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output,
 };
 use futures_util::StreamExt;
@@ -17,8 +17,15 @@ const STEP_BYTES: u64 = 256 << 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+const AFTER_HELP: &str = "\
+Examples:
+  inkpot tail -f logs/app                    the last 10 lines, and what comes later, over restarts of the server
+  inkpot tail -f -n 0 logs/app               only what comes later
+  inkpot tail -n 1000 logs/app | grep ERROR  among more of them";
+
 /// Write the last lines of a file to stdout
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// Path of the file below the tenant's root
     path: String,
@@ -31,8 +38,8 @@ pub(crate) struct Args {
 }
 
 /// Runs `inkpot tail`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let files = context.connect().await?.files();
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
+    let files = global.connect().await?.files();
     let failed = |error: &Error| Failure::reading(&args.path, error);
     let (start, end) = match files.stat(&args.path).await {
         Ok(file) => (last_lines(&files, &args.path, file.size, args.lines).await.map_err(|e| failed(&e))?, file.size),

@@ -8,8 +8,8 @@ pub(crate) mod wire;
 
 use super::{
     child::{self, ChildServer},
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output::{self, Format, Level},
     units,
 };
@@ -97,7 +97,7 @@ impl Args {
 }
 
 /// Runs `inkpot bench`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let load = args.load();
     let bar = output::spinner();
     let (mut runs, mut wire) = (Vec::new(), Vec::new());
@@ -106,7 +106,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         runs.push(if args.spawn {
             spawned(&load, args.data_dir.as_deref()).await?
         } else {
-            remote(context, &load).await?
+            remote(global, &load).await?
         });
         if args.against == Some(Reference::Wire) {
             bar.set_message(format!("wire {repeat} of {}", args.repeats));
@@ -115,7 +115,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     }
     bar.finish_and_clear();
     let report = Report::new(&load, &runs, &wire).ok_or_else(|| Failure::new(Exit::Error, "nothing was measured"))?;
-    match context.format {
+    match global.format {
         Format::Json => output::emit_json(&report)?,
         Format::Text => output::emit_line(&report)?,
     }
@@ -123,9 +123,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
 }
 
 /// A run against the server of the user, on files of its own.
-async fn remote(context: &Context, load: &Load) -> Result<Figures, Failure> {
+async fn remote(global: &GlobalArgs, load: &Load) -> Result<Figures, Failure> {
     let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    measure(context.builder(), load, &format!("bench-{run}"), None).await
+    measure(global.target()?.builder(), load, &format!("bench-{run}"), None).await
 }
 
 /// A run against a new server, which leaves nothing behind.

@@ -9,8 +9,8 @@ mod verify;
 
 use super::{
     child::{self, ChildServer},
-    context::Context,
     failure::{Exit, Failure},
+    global::GlobalArgs,
     output,
 };
 use inkpot_client::{Client, Files};
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 }
 
 /// Runs `inkpot demo`.
-pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let mut text = gather(args.stdin).await?;
     if text.lines.is_empty() {
         return Err(Failure::new(Exit::Error, format!("there is no text to stream: {} is empty", text.origin)));
@@ -68,7 +68,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     if args.keep || args.data_dir.is_some() {
         story.tell(format_args!("the data folder stays: {}", place.data_dir.display()));
     }
-    report::show(context.format, &result?)
+    report::show(global.format, &result?)
 }
 
 async fn gather(stdin: bool) -> Result<Text, Failure> {

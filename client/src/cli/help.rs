@@ -1,0 +1,42 @@
+//! What stands below the options in `--help`, and with the same words in the manual pages.
+//!
+//! A section is a line that ends in a colon and rows below it, indented by two: a term, two spaces or more, what it
+//! means; or a sentence alone. The manual pages depend on this form.
+
+use super::failure::Exit;
+
+/// How the section of the exit statuses begins.
+pub(crate) const EXIT_STATUS: &str = "Exit status:";
+
+const EXAMPLES: &str = "\
+Examples:
+  inkpot demo                                      see it work: a server of its own, killed in the middle
+  journalctl -f | inkpot append logs/journal       a record per line, acked when it survives power loss
+  inkpot append logs/app <app.log                  each line once, whatever breaks in between
+  inkpot tail -f logs/app                          the last lines, and what comes later
+  inkpot --output json stat logs/app               what is known of a file, for programs
+  inkpot bench --spawn --against wire --batch 100  how fast this machine is, beside the bare transport";
+
+const SERVER: &str = "\
+Server and token:
+  server  first of --endpoint, INKPOT_ENDPOINT, --context, INKPOT_CONTEXT, current context, http://127.0.0.1:7411
+  token   first of --token-file, INKPOT_TOKEN, the token file of the context that named the server";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  INKPOT_ENDPOINT      as --endpoint
+  INKPOT_CONTEXT       as --context
+  INKPOT_TOKEN         the token itself
+  INKPOT_CONTEXT_FILE  where the contexts are; else $XDG_CONFIG_HOME/inkpot/config.toml, ~/.config/inkpot/config.toml";
+
+/// Below the options of the tool itself.
+pub(crate) fn overview() -> String {
+    format!("{EXAMPLES}\n\n{}", reference())
+}
+
+/// What holds for all subcommands.
+pub(crate) fn reference() -> String {
+    let row = |(exit, meaning): &(Exit, &str)| format!("  {:<3}  {meaning}\n", *exit as u8);
+    let statuses: String = Exit::MEANINGS.iter().map(row).collect();
+    format!("{SERVER}\n\n{EXIT_STATUS}\n{statuses}\n{ENVIRONMENT}")
+}
