@@ -73,12 +73,13 @@ fn serving_is_status_0_and_anything_else_1() {
 
 #[test]
 fn watch_tells_each_change_over_stop_and_restart() {
-    let mut server = serving(Setup::default().config("[shutdown]\ndrain = \"1s\""));
+    let mut server = serving(Setup::default());
     let watch = || health(&server.endpoint(), ["--watch", "--output", "json"]).start();
     let (writes, text) = (watch(), health(&server.endpoint(), ["--watch"]).start());
     wait_for(&writes, "SERVING", 1);
     wait::until_blocking("a line of text", BOUND, || text.stdout().ends_with(b" SERVING inkpot.v1.WriteService\n"));
     assert!(server.terminate().success());
+    assert!(!server.stderr().contains("calls are still running"), "a watch must not hold the stop up");
     wait_for(&writes, "UNREACHABLE", 3);
     server.restart();
     wait_for(&writes, "SERVING", 4);

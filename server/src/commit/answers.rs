@@ -108,21 +108,30 @@ impl Answers {
 
     /// Tells everything: the commit reached `level`.
     pub fn release(&mut self, level: Durability, metrics: &ShardMetrics) {
-        let now = Instant::now();
-        let mut tally = CommitTally { level, tenant: None, acked: Acked::default() };
+        // First: who is told must find it counted.
+        self.count(level, metrics);
         for draft in self.0.drain(..) {
             match draft {
                 Draft::Event(session, event) => session.outbox.push(event),
                 Draft::State(reply, state) => _ = reply.send(Ok(state)),
-                Draft::Ack { session, channel, mut ack, records, since } => {
-                    tally.add(&session.tenant, &ack, records);
-                    metrics.write_duration(level).duration(now.saturating_duration_since(since));
+                Draft::Ack { session, channel, mut ack, .. } => {
                     ack.level = level;
                     if level == Durability::Synced {
                         ack.synced_seq = ack.synced_seq.max(ack.through_seq);
                     }
                     session.outbox.push(Event::Ack { channel, ack });
                 }
+            }
+        }
+    }
+
+    fn count(&self, level: Durability, metrics: &ShardMetrics) {
+        let now = Instant::now();
+        let mut tally = CommitTally { level, tenant: None, acked: Acked::default() };
+        for draft in &self.0 {
+            if let Draft::Ack { session, ack, records, since, .. } = draft {
+                tally.add(&session.tenant, ack, *records);
+                metrics.write_duration(level).duration(now.saturating_duration_since(*since));
             }
         }
     }
@@ -147,17 +156,17 @@ impl Answers {
 
 /// Counts what a commit acknowledged, tenant by tenant: their counters are shared between shards, so that touching them
 /// for each ack would cost.
-struct CommitTally {
+struct CommitTally<'a> {
     level: Durability,
-    tenant: Option<Arc<Tenant>>,
+    tenant: Option<&'a Arc<Tenant>>,
     acked: Acked,
 }
 
-impl CommitTally {
-    fn add(&mut self, tenant: &Arc<Tenant>, ack: &Ack, records: u64) {
-        if self.tenant.as_ref().is_none_or(|last| !Arc::ptr_eq(last, tenant)) {
+impl<'a> CommitTally<'a> {
+    fn add(&mut self, tenant: &'a Arc<Tenant>, ack: &Ack, records: u64) {
+        if self.tenant.is_none_or(|last| !Arc::ptr_eq(last, tenant)) {
             self.put_down();
-            self.tenant = Some(Arc::clone(tenant));
+            self.tenant = Some(tenant);
         }
         let duplicates = u64::from(ack.duplicates);
         self.acked.add(if duplicates > 0 {
@@ -175,7 +184,7 @@ impl CommitTally {
     }
 }
 
-impl Drop for CommitTally {
+impl Drop for CommitTally<'_> {
     fn drop(&mut self) {
         self.put_down();
     }

@@ -14,7 +14,8 @@ use toml::{
 /// Prefix of the variables of the server and its CLI.
 const PREFIX: &str = "INKPOT_";
 /// Names with our prefix that are not keys: the path of the file, and what the CLI takes.
-const NOT_KEYS: [&str; 3] = ["INKPOT_CONFIG", "INKPOT_ENDPOINT", "INKPOT_TOKEN"];
+const NOT_KEYS: [&str; 5] =
+    ["INKPOT_CONFIG", "INKPOT_CONTEXT", "INKPOT_CONTEXT_FILE", "INKPOT_ENDPOINT", "INKPOT_TOKEN"];
 
 /// Where an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

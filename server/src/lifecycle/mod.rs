@@ -47,6 +47,7 @@ pub fn shard_service(number: usize) -> String {
 /// Keeps the health service true: of each shard, and of writing as a whole. The empty name tells only that the process
 /// lives.
 pub async fn report_health(reporter: HealthReporter, shards: Vec<watch::Receiver<Health>>, drain: CancellationToken) {
+    let count = shards.len();
     let mut shards = shards;
     loop {
         let mut all_open = !drain.is_cancelled();
@@ -63,11 +64,21 @@ pub async fn report_health(reporter: HealthReporter, shards: Vec<watch::Receiver
                     return;
                 }
             }
-            () = drain.cancelled() => {
-                reporter.set_service_status(WRITES, ServingStatus::NotServing).await;
-                return;
-            }
+            () = drain.cancelled() => return end_watches(reporter, count).await,
         }
+    }
+}
+
+/// The server stops: whoever watches is told, and its stream ends, because the stop waits for every stream. Whoever still
+/// asks is answered: that nothing is taken any more, and that the process lives.
+async fn end_watches(mut reporter: HealthReporter, shards: usize) {
+    let names = (0..shards).map(shard_service).chain([WRITES.to_owned()]);
+    let names = names.map(|name| (name, ServingStatus::NotServing)).chain([(String::new(), ServingStatus::Serving)]);
+    for (name, status) in names {
+        reporter.set_service_status(&name, status).await;
+        // A stream of a name that is gone ends after its last news.
+        reporter.clear_service_status(&name).await;
+        reporter.set_service_status(&name, status).await;
     }
 }
 

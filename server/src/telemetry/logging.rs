@@ -12,9 +12,10 @@ use std::io::{self, IsTerminal};
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::filter_fn,
+    filter::{FilterExt, filter_fn},
     fmt,
-    layer::{Layered, SubscriberExt},
+    layer::SubscriberExt,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -23,6 +24,11 @@ use tracing_subscriber::{
 const OURS: &str = "inkpot";
 /// What it tells of the way to the collector stays here.
 const DELIVERY: &str = "inkpot_server::telemetry";
+
+/// A subscriber that layers can be put on.
+trait Spans: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync {}
+
+impl<S: tracing::Subscriber + for<'a> LookupSpan<'a> + Send + Sync> Spans for S {}
 
 /// Checks a filter.
 ///
@@ -34,43 +40,40 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 
 /// Begins to log, for the whole process. Does nothing if the process logs already.
 pub(super) fn init(log: &Log, providers: &Providers) {
+    let subscriber =
+        tracing_subscriber::registry().with(lines(log)).with(spans(providers)).with(exported_lines(log, providers));
+    drop(subscriber.try_init());
+}
+
+/// Lines on standard error.
+fn lines<S: Spans>(log: &Log) -> impl Layer<S> {
     let lines = fmt::layer().with_writer(io::stderr);
     // Colours only for eyes: in a file or a collector they are noise.
-    let lines: Box<dyn Layer<_> + Send + Sync> = match log.format {
+    let lines: Box<dyn Layer<S> + Send + Sync> = match log.format {
         LogFormat::Text => Box::new(lines.with_ansi(io::stderr().is_terminal())),
         LogFormat::Json => Box::new(lines.json().flatten_event(true).with_ansi(false)),
     };
-    let lines = lines.with_filter(filter_fn(is_told)).with_filter(filter(log));
-    let subscriber = tracing_subscriber::registry().with(lines);
-    drop(with_collector(subscriber, log, providers).try_init());
+    lines.with_filter(filter(log).and(filter_fn(is_told)))
 }
 
-/// Adds what goes to the collector: spans whatever the filter says, lines as it says.
-fn with_collector<S>(
-    subscriber: S,
-    log: &Log,
-    providers: &Providers,
-) -> Layered<Vec<Box<dyn Layer<S> + Send + Sync>>, S>
-where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a> + Send + Sync,
-{
-    let mut layers: Vec<Box<dyn Layer<S> + Send + Sync>> = Vec::new();
-    if let Some(traces) = &providers.traces {
-        let spans = tracing_opentelemetry::layer()
-            .with_tracer(traces.tracer(SCOPE))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false);
-        let ours = filter_fn(|meta| meta.is_span() && is_ours(meta)).with_max_level_hint(LevelFilter::INFO);
-        layers.push(Box::new(spans.with_filter(ours)));
-    }
-    if let Some(logs) = &providers.logs {
-        let lines = OpenTelemetryTracingBridge::new(logs);
-        let ours = filter_fn(|meta| meta.is_event() && is_ours(meta) && !meta.target().starts_with(DELIVERY));
-        layers.push(Box::new(lines.with_filter(ours).with_filter(filter(log))));
-    }
-    subscriber.with(layers)
+/// Spans for the collector, whatever the filter of lines says.
+fn spans<S: Spans>(providers: &Providers) -> Option<impl Layer<S> + use<S>> {
+    let traces = providers.traces.as_ref()?;
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(traces.tracer(SCOPE))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false);
+    let ours = filter_fn(|meta| meta.is_span() && is_ours(meta)).with_max_level_hint(LevelFilter::INFO);
+    Some(spans.with_filter(ours))
+}
+
+/// Lines for the collector.
+fn exported_lines<S: Spans>(log: &Log, providers: &Providers) -> Option<impl Layer<S> + use<S>> {
+    let logs = providers.logs.as_ref()?;
+    let ours = filter_fn(|meta| meta.is_event() && is_ours(meta) && !meta.target().starts_with(DELIVERY));
+    Some(OpenTelemetryTracingBridge::new(logs).with_filter(filter(log).and(ours)))
 }
 
 /// What the SDK tells of failed exports it tells for each; [`super::delivery`] tells when it begins and ends.

@@ -361,7 +361,8 @@ fn command(setup: &Setup, home: &Home, address: SocketAddr, args: &[String]) -> 
         command.arg("--listen").arg(address.to_string());
     }
     command.args(args).stdin(Stdio::null()).stderr(Stdio::piped());
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("INKPOT_")) {
+    let ours = |name: &str| name.starts_with("INKPOT_") || name.starts_with("OTEL_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command.envs(setup.env.iter().map(|(name, value)| (name, value)));
