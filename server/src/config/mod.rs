@@ -233,7 +233,8 @@ pub struct Telemetry {
     pub metrics_listen: Option<SocketAddr>,
     /// Tenants that metrics name; those seen later share the name `other`. 1 to 1000. 100.
     pub max_tenants: u32,
-    /// Appends that the node traces in a second; what comes beyond is written as ever, without spans. 0 to 100 000. 200.
+    /// Appends that the node traces in a second, and calls without a trace of their own that begin one; what comes beyond
+    /// is done as ever, without spans. 0 to 100 000. 200.
     pub traced_appends_per_second: u32,
 }
 

@@ -1,7 +1,10 @@
 //! Where telemetry goes: to a collector by OTLP, as the standard `OTEL_*` variables say, and to whoever scrapes the
 //! Prometheus endpoint. Without either nothing is measured, and nothing is made.
 
-use super::delivery::{Delivery, Signal, States};
+use super::{
+    delivery::{Delivery, Signal, States},
+    trace::BoundedRoots,
+};
 use crate::config;
 use opentelemetry::{KeyValue, Value};
 use opentelemetry_otlp::{ExporterBuildError, LogExporter, MetricExporter, SpanExporter};
@@ -87,10 +90,12 @@ pub(super) struct Providers {
     pub(super) logs: Option<SdkLoggerProvider>,
 }
 
-/// Makes the providers; what cannot be made is left out, and told in the second part.
+/// Makes the providers; what cannot be made is left out, and told in the second part. `roots` calls in a second begin a
+/// trace of their own, unless a variable names a sampler.
 pub(super) fn providers(
     wishes: Wishes,
     scrape: Option<&Registry>,
+    roots: u32,
     runtime: &Runtime,
     states: &States,
 ) -> (Providers, Vec<String>) {
@@ -106,7 +111,10 @@ pub(super) fn providers(
         match span_exporter() {
             Ok(exporter) => {
                 let exporter = Delivery::new(exporter, Signal::Traces, runtime.handle().clone(), states);
-                let provider = SdkTracerProvider::builder().with_resource(resource.clone());
+                let mut provider = SdkTracerProvider::builder().with_resource(resource.clone());
+                if from_environment("OTEL_TRACES_SAMPLER").is_none_or(|sampler| sampler.trim().is_empty()) {
+                    provider = provider.with_sampler(BoundedRoots::sampler(roots));
+                }
                 providers.traces = Some(provider.with_batch_exporter(exporter).build());
             }
             Err(error) => note(Signal::Traces, &error),

@@ -79,8 +79,9 @@ impl Telemetry {
                 .thread_name("inkpot-telemetry")
                 .enable_all()
                 .build()?;
+            let roots = config.telemetry.traced_appends_per_second;
             let scrape = config.telemetry.metrics_listen.map(|_| &telemetry.registry);
-            let (providers, more) = export::providers(wishes, scrape, &runtime, &telemetry.states);
+            let (providers, more) = export::providers(wishes, scrape, roots, &runtime, &telemetry.states);
             problems.extend(more);
             if let Some(metrics) = &providers.metrics {
                 telemetry.meter = metrics.meter(SCOPE);

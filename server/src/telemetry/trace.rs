@@ -12,13 +12,19 @@
 //! ```
 
 use opentelemetry::{
-    Context,
+    Context, KeyValue,
     propagation::{Extractor, TextMapPropagator},
-    trace::{SpanContext, TraceContextExt},
+    trace::{Link, SpanContext, SpanKind, TraceContextExt, TraceId},
 };
-use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::{
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SamplingResult, ShouldSample},
+};
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 use tracing::{Span, field::Empty, info_span, span::EnteredSpan};
@@ -79,26 +85,75 @@ fn sampled(context: &Context) -> Option<SpanContext> {
     (span.is_valid() && span.is_sampled()).then_some(span)
 }
 
-/// Which appends are traced.
+/// At most so many in a second.
 #[derive(Debug)]
-pub struct Tracing {
+struct Bound {
     started: Instant,
     per_second: u64,
-    /// The present second since the start in the upper half, appends traced in it in the lower.
+    /// The present second since the start in the upper half, how many there were in it in the lower.
     window: AtomicU64,
 }
+
+impl Bound {
+    fn new(per_second: u32) -> Self {
+        Self { started: Instant::now(), per_second: u64::from(per_second), window: AtomicU64::new(0) }
+    }
+
+    fn allows(&self) -> bool {
+        self.allows_in(self.started.elapsed().as_secs())
+    }
+
+    fn allows_in(&self, second: u64) -> bool {
+        let next = |window: u64| {
+            let traced = if window >> 32 == second { window & u64::from(u32::MAX) } else { 0 };
+            (traced < self.per_second).then_some(second << 32 | (traced + 1))
+        };
+        self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
+}
+
+/// Which calls without a trace of their own begin one, unless `OTEL_TRACES_SAMPLER` says: all, up to a bound. A server
+/// that is busy with unary calls would else spend a good part of its time on describing them.
+#[derive(Clone, Debug)]
+pub(super) struct BoundedRoots(Arc<Bound>);
+
+impl BoundedRoots {
+    /// At most so many in a second; calls that belong to a trace are sampled as that trace is.
+    pub(super) fn sampler(per_second: u32) -> Sampler {
+        Sampler::ParentBased(Box::new(Self(Arc::new(Bound::new(per_second)))))
+    }
+}
+
+impl ShouldSample for BoundedRoots {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let sampler = if self.0.allows() { Sampler::AlwaysOn } else { Sampler::AlwaysOff };
+        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+    }
+}
+
+/// Which appends are traced.
+#[derive(Debug)]
+pub struct Tracing(Bound);
 
 impl Tracing {
     /// At most so many appends in a second; 0 traces none.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        Self { started: Instant::now(), per_second: u64::from(per_second), window: AtomicU64::new(0) }
+        Self(Bound::new(per_second))
     }
 
     /// The trace of an append, unless there are too many of them, or none is wanted.
     #[must_use]
     pub fn append(&self, parent: &SpanContext, of: Append<'_>) -> Option<Box<AppendTrace>> {
-        if !self.may_trace(self.started.elapsed().as_secs()) {
+        if !self.0.allows() {
             return None;
         }
         let span = info_span!(
@@ -117,14 +172,6 @@ impl Tracing {
         let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
         let stage = info_span!(parent: &span, "admission");
         Some(Box::new(AppendTrace { span, stage }))
-    }
-
-    fn may_trace(&self, second: u64) -> bool {
-        let next = |window: u64| {
-            let traced = if window >> 32 == second { window & u64::from(u32::MAX) } else { 0 };
-            (traced < self.per_second).then_some(second << 32 | (traced + 1))
-        };
-        self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
 

@@ -6,7 +6,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{SdkTracerProvider, SpanData, SpanExporter},
 };
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use tracing_subscriber::layer::SubscriberExt;
 
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -128,9 +128,27 @@ fn a_commit_without_traced_appends_has_no_span() {
 
 #[test]
 fn appends_beyond_the_bound_of_a_second_are_not_traced() {
-    let tracing = Tracing::new(2);
-    assert!(tracing.may_trace(5) && tracing.may_trace(5));
-    assert!(!tracing.may_trace(5));
-    assert!(tracing.may_trace(6), "a new second");
-    assert!(!Tracing::new(0).may_trace(0));
+    let bound = Bound::new(2);
+    assert!(bound.allows_in(5) && bound.allows_in(5));
+    assert!(!bound.allows_in(5));
+    assert!(bound.allows_in(6), "a new second");
+    assert!(!Bound::new(0).allows_in(0));
+    let none = Tracing::new(0);
+    assert!(none.append(&of_field(SAMPLED).unwrap(), of("a.log")).is_none());
+}
+
+#[test]
+fn calls_without_a_trace_begin_one_up_to_the_bound_and_others_follow_theirs() {
+    let sampler = BoundedRoots::sampler(3);
+    let sampled = |parent: &Context| {
+        let decision = sampler.should_sample(Some(parent), TraceId::from(7), "rpc", &SpanKind::Server, &[], &[]);
+        decision.decision == opentelemetry_sdk::trace::SamplingDecision::RecordAndSample
+    };
+    let roots = (0..100).filter(|_| sampled(&Context::new())).count();
+    // The second may end meanwhile.
+    assert!((3..=6).contains(&roots), "{roots}");
+    let of_client =
+        |traceparent: &str| TraceContextPropagator::new().extract_with_context(&Context::new(), &Field(traceparent));
+    assert!((0..100).all(|_| sampled(&of_client(SAMPLED))));
+    assert!(!sampled(&of_client(NOT_SAMPLED)));
 }
