@@ -1,7 +1,7 @@
 //! A span per call, in the trace of its client; a line, and a measurement, when it has ended.
 
 use super::{Request, Response, method, status_in_head};
-use crate::telemetry::{Calls, status_name, trace};
+use crate::telemetry::{Calls, names, status_name, trace};
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
@@ -79,14 +79,15 @@ fn span(request: &Request<Body>, known: &'static str) -> Span {
         "rpc",
         otel.name = known,
         otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.response.status_code = Empty,
         method = ?request.uri().path(),
         peer,
         tenant = Empty
     );
     // Fails only where no layer exports spans: then there is nothing to be a child of.
     let _ = span.set_parent(trace::of_headers(request.headers()));
+    // Not as fields: they would stand in every log line of the call.
+    span.set_attribute(names::RPC_SYSTEM, "grpc");
+    span.set_attribute(names::RPC_METHOD, known);
     span
 }
 
@@ -103,7 +104,7 @@ impl Call {
     fn end(self, code: Code, why: &str, http: u16) {
         let took = self.begin.elapsed();
         self.calls.ended(self.method, code, took);
-        self.span.record("rpc.response.status_code", status_name(code));
+        self.span.set_attribute(names::RPC_STATUS, status_name(code));
         self.span.in_scope(|| debug!(?code, ?why, http, seconds = took.as_secs_f64(), "answered"));
     }
 }
