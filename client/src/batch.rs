@@ -46,11 +46,9 @@ impl Sealed {
     }
 
     /// Lengths must fit 32 bits, which the limit on appends sees to.
-    pub(crate) fn of(mut records: Vec<Bytes>, window_bytes: u32) -> Self {
-        if records.len() == 1
-            && let Some(record) = records.pop()
-        {
-            return Self::single(record, window_bytes);
+    pub(crate) fn of(records: &[Bytes], window_bytes: u32) -> Self {
+        if let [record] = records {
+            return Self::single(record.clone(), window_bytes);
         }
         let mut batch = Batch::default();
         batch.data.reserve(records.iter().map(Bytes::len).sum());

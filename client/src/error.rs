@@ -19,6 +19,11 @@ pub enum ErrorKind {
     Transport,
     /// Nothing moved for as long as [`ClientBuilder::give_up_after`](crate::ClientBuilder::give_up_after) says.
     GaveUp,
+    /// The window of the session ([`ClientBuilder::in_flight`](crate::ClientBuilder::in_flight)) has no room, and the
+    /// call was not to wait for it. Nothing was taken.
+    WindowFull,
+    /// The window of the session had no room for as long as the call was to wait. Nothing was taken.
+    Timeout,
     /// The server no longer has appends that it acknowledged: it lost power below the level that they were written
     /// with, or was restored from an older copy.
     AckedLost,
@@ -103,6 +108,16 @@ impl Error {
             progress: None,
         };
         Self::of(inner, Outcome::Unknown)
+    }
+
+    /// Nothing was taken, because the window is full. Names the limit of the server that keeps it so, if it is known.
+    pub(crate) fn no_room(kind: ErrorKind, limit: Option<&str>) -> Self {
+        let code = if kind == ErrorKind::Timeout { Code::DeadlineExceeded } else { Code::ResourceExhausted };
+        let because = limit.map(|limit| format!("; the server waits for room in the limit {limit}"));
+        let message = format!("the window of the session is full{}", because.unwrap_or_default());
+        let mut error = Self::new(kind, code, Outcome::NotApplied, message);
+        error.edit(|inner| inner.limit = limit.map(ToOwned::to_owned));
+        error
     }
 
     /// The server has stopped reading the session.
@@ -279,7 +294,7 @@ impl Error {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self.kind() {
-            ErrorKind::Transport | ErrorKind::GaveUp => true,
+            ErrorKind::Transport | ErrorKind::GaveUp | ErrorKind::WindowFull | ErrorKind::Timeout => true,
             ErrorKind::Refused => self.passes(),
             _ => false,
         }

@@ -5,6 +5,7 @@ mod delivery;
 mod limits;
 mod reading;
 mod refusals;
+mod sending;
 
 use crate::{
     BatchPolicy, Client, ClientBuilder, OpenOptions, Producer, Session,
@@ -13,13 +14,22 @@ use crate::{
 use bytes::Bytes;
 use inkpot_proto::v1::write_request::Frame;
 use std::{future::Future, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than any test may take.
 const BOUND: Duration = Duration::from_secs(20);
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     timeout(BOUND, future).await.expect("the client waits for ever")
+}
+
+/// Waits until the world is as wanted.
+async fn until(mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < BOUND, "never came to pass");
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 async fn session_with(fake: &Fake, adjust: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Session {

@@ -15,7 +15,7 @@ mod types;
 mod window;
 mod writer;
 
-pub use types::{Ack, OpenOptions, Opened, Progress};
+pub use types::{Ack, OpenOptions, Opened, Progress, Unsent};
 pub use writer::{Receipt, Writer};
 
 use crate::{Error, Result, batch::Sealed, config::Settings, error::check_path};

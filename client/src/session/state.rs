@@ -347,6 +347,11 @@ impl State {
         self.channels.get(&id)
     }
 
+    /// The limit that the server waits for, if it said so.
+    pub(crate) fn throttle(&self) -> Option<&str> {
+        self.stats.throttled.as_ref().map(|throttle| throttle.limit.as_str())
+    }
+
     pub(crate) fn stats(&self) -> SessionStats {
         let bytes = self.channels.values().map(Channel::unacked_bytes).sum();
         let reconnects = self.answered.saturating_sub(1);
