@@ -1,5 +1,7 @@
 //! What went wrong, in terms that a caller can act on: why, and what became of the write.
 
+mod io;
+
 use crate::Progress;
 use inkpot_proto::{
     error::{self, Detail, Refused},
@@ -29,7 +31,7 @@ pub enum ErrorKind {
     AckedLost,
     /// The server sent what the protocol does not allow.
     Protocol,
-    /// The session has ended.
+    /// The session has ended, or the writer was finished.
     Closed,
     /// The configuration of the client is not valid.
     Config,
@@ -77,6 +79,12 @@ impl Error {
     pub(crate) fn closed(file: &str) -> Self {
         let message = format!("{file}: the session has ended; open the file on a new one");
         Self::new(ErrorKind::Closed, Code::Cancelled, Outcome::Unknown, message)
+    }
+
+    /// The writer was finished, or is about to be.
+    pub(crate) fn finished(file: &str) -> Self {
+        let message = format!("{file}: the writer was finished; open the file again");
+        Self::new(ErrorKind::Closed, Code::Cancelled, Outcome::NotApplied, message).on(file)
     }
 
     pub(crate) fn transport(message: impl Into<String>) -> Self {

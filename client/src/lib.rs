@@ -61,7 +61,10 @@ pub use config::ClientBuilder;
 pub use error::{Error, ErrorKind, Result};
 pub use files::{Files, ReadOptions};
 pub use producer::Producer;
-pub use session::{Ack, OpenOptions, Opened, Progress, Receipt, Session, SessionStats, Throttle, Unsent, Writer};
+pub use session::{
+    Ack, ByteWriter, Cut, OpenOptions, Opened, Progress, Receipt, RecordSink, Session, SessionStats, Throttle, Unsent,
+    Writer,
+};
 
 pub use inkpot_proto::v1::{
     Admission, Durability, ErrorReason, FileInfo, Framing, GetWriteStateResponse, Limits, Outcome, ReadResponse,

@@ -1,6 +1,7 @@
 //! The library against a server that misbehaves as told.
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod delivery;
 mod limits;
 mod reading;
@@ -13,7 +14,14 @@ use crate::{
 };
 use bytes::Bytes;
 use inkpot_proto::v1::write_request::Frame;
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than any test may take.
@@ -30,6 +38,17 @@ async fn until(mut reached: impl FnMut() -> bool) {
         assert!(begun.elapsed() < BOUND, "never came to pass");
         sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// A server that loses each append, with the connection, until it is released.
+async fn held() -> (Fake, Arc<AtomicBool>) {
+    let released = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&released);
+    let fake = Fake::start(move |frame: &Seen<'_>| match frame.frame {
+        Frame::Append(_) if !seen.load(Ordering::SeqCst) => Act::Cut { applied: false },
+        _ => Act::Serve,
+    });
+    (fake.await, released)
 }
 
 async fn session_with(fake: &Fake, adjust: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Session {

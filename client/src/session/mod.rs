@@ -5,16 +5,21 @@
 //! out again after a nack that passes or a lost connection, so nothing is queued twice and the window bounds it all.
 
 mod bounds;
+mod byte_writer;
 mod channel;
 mod driver;
 mod lane;
 mod outbound;
+mod polled;
+mod record_sink;
 mod stall;
 mod state;
 mod types;
 mod window;
 mod writer;
 
+pub use byte_writer::{ByteWriter, Cut};
+pub use record_sink::RecordSink;
 pub use types::{Ack, OpenOptions, Opened, Progress, Unsent};
 pub use writer::{Receipt, Writer};
 

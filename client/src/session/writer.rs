@@ -71,6 +71,11 @@ impl Writer {
         self.progress_with(self.lane.batch().records())
     }
 
+    /// Largest record that is taken, in bytes.
+    pub(crate) fn record_limit(&self) -> usize {
+        self.bounds.record_limit()
+    }
+
     fn progress_with(&self, batched: usize) -> Progress {
         let found = self.handle.0.state().channel(self.lane.id).map(|channel| channel.progress.clone());
         let mut progress = found.unwrap_or_default();
@@ -115,6 +120,10 @@ impl Writer {
     /// # Errors
     /// As `flush`; or the server refused to finish, with everything acknowledged.
     pub async fn finish(self) -> Result<Progress> {
+        self.end().await
+    }
+
+    pub(crate) async fn end(&self) -> Result<Progress> {
         self.flush().await?;
         self.handle.0.change(|state, _| state.want_finish(self.lane.id));
         self.wait_channel(|channel| channel.phase == Phase::Ended).await?;

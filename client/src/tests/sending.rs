@@ -1,33 +1,16 @@
 //! Sending without waiting, and with a bound.
 
-use super::{batched, in_time, record, records, session, session_with, singly};
+use super::{batched, held, in_time, record, records, session, session_with, singly};
 use crate::{
     Code, Error, ErrorKind, ErrorReason, Outcome, Session, Writer,
-    fake::{Act, Fake, Seen},
+    fake::{Act, Fake},
 };
 use inkpot_proto::v1::{self, write_request::Frame, write_response::Frame as Answer};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 use tokio::time::Instant;
 
 const SHORT: Duration = Duration::from_millis(30);
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// A server that answers no append before it is told to.
-async fn stuck() -> (Fake, Arc<AtomicBool>) {
-    let released = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&released);
-    let fake = Fake::start(move |frame: &Seen<'_>| match frame.frame {
-        Frame::Append(_) if !seen.load(Ordering::SeqCst) => Act::Cut { applied: false },
-        _ => Act::Serve,
-    });
-    (fake.await, released)
-}
 
 /// A session with room for two appends, all of it taken.
 async fn full(fake: &Fake) -> (Session, Writer) {
@@ -46,7 +29,7 @@ fn nothing_was_taken(error: &Error, kind: ErrorKind, code: Code) {
 
 #[tokio::test]
 async fn full_window_gives_back_what_was_tried() {
-    let (fake, released) = stuck().await;
+    let (fake, released) = held().await;
     let (session, writer) = full(&fake).await;
     let unsent = writer.try_write(record(7)).unwrap_err();
     nothing_was_taken(&unsent.error, ErrorKind::WindowFull, Code::ResourceExhausted);
@@ -64,7 +47,7 @@ async fn full_window_gives_back_what_was_tried() {
 
 #[tokio::test]
 async fn bounded_wait_ends_in_time_and_has_taken_nothing() {
-    let (fake, released) = stuck().await;
+    let (fake, released) = held().await;
     let (session, writer) = full(&fake).await;
     let begun = Instant::now();
     let unsent = in_time(writer.write_timeout(record(7), SHORT)).await.unwrap_err();

@@ -115,7 +115,7 @@ impl Writer {
     /// # Errors
     /// [`WindowFull`](crate::ErrorKind::WindowFull): there is no room now; an ack will make some. Else as `append`.
     pub fn try_append(&self, records: Vec<Bytes>) -> Result<Receipt, Unsent<Vec<Bytes>>> {
-        let sent = self.cost(&records).and_then(|cost| {
+        let sent = self.prepare(&records).and_then(|cost| {
             let room = self.handle.0.window.try_take(1, cost).ok_or_else(|| self.no_room())?;
             self.send(&records, room)
         });
@@ -135,7 +135,7 @@ impl Writer {
     }
 
     async fn append_within(&self, records: &[Bytes], most: Option<Duration>) -> Result<Receipt> {
-        let cost = self.cost(records)?;
+        let cost = self.prepare(records)?;
         let room = match self.handle.0.window.try_take(1, cost) {
             Some(room) => room,
             None => self.room(cost, most).await?,
@@ -143,8 +143,8 @@ impl Writer {
         self.send(records, room)
     }
 
-    /// Sends the batch, and gives the room that these records take as an append.
-    fn cost(&self, records: &[Bytes]) -> Result<u32> {
+    /// Checks the records, sends the batch before them, and gives the bytes of the window that they take as an append.
+    fn prepare(&self, records: &[Bytes]) -> Result<u32> {
         self.lane.check()?;
         let bytes = self.bounds.check_append(records).map_err(|error| error.on(self.path()))?;
         self.seal()?;
