@@ -101,10 +101,9 @@ impl Error {
     }
 
     /// Nothing moved for too long. Says what was last heard, because that is what the reader needs to know.
-    pub(crate) fn gave_up(after: Duration, acked: u64, last: Option<&Self>) -> Self {
+    pub(crate) fn gave_up(after: Duration, done: &str, last: Option<&Self>) -> Self {
         let cause = last.map_or_else(|| "the server did not answer".to_owned(), ToString::to_string);
-        let message =
-            format!("gave up after {after:?} without progress, {acked} records acknowledged before; last: {cause}");
+        let message = format!("gave up after {after:?} without progress, {done}; last: {cause}");
         let inner = Inner {
             kind: ErrorKind::GaveUp,
             code: Code::DeadlineExceeded,

@@ -2,6 +2,10 @@
 //! a script tells it to.
 #![allow(clippy::unwrap_used)]
 
+mod feed;
+
+pub(crate) use feed::{Fault, Feed};
+
 use futures_util::{FutureExt, Stream, StreamExt};
 use inkpot_proto::{
     error::Refused,

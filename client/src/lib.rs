@@ -47,6 +47,7 @@
 //!
 //! What this library must not do: print, read the environment, retry what may be written twice, or show a token.
 
+mod backoff;
 mod batch;
 mod client;
 mod config;
@@ -54,6 +55,7 @@ mod error;
 mod files;
 mod producer;
 mod session;
+mod tail;
 
 pub use batch::BatchPolicy;
 pub use client::{AppendOnce, Client};
@@ -65,6 +67,7 @@ pub use session::{
     Ack, ByteWriter, Cut, OpenOptions, Opened, Progress, Receipt, RecordSink, Session, SessionStats, Throttle, Unsent,
     Writer,
 };
+pub use tail::{Line, Lines, Tail, TailOptions};
 
 pub use inkpot_proto::v1::{
     Admission, Durability, ErrorReason, FileInfo, Framing, GetWriteStateResponse, Limits, Outcome, ReadResponse,

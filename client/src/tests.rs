@@ -7,6 +7,7 @@ mod limits;
 mod reading;
 mod refusals;
 mod sending;
+mod tail;
 
 use crate::{
     BatchPolicy, Client, ClientBuilder, OpenOptions, Producer, Session,

@@ -1,7 +1,11 @@
 //! The one task of a session: connects, takes the answers, connects again. Ends with the last handle.
 
 use super::{Shared, outbound::Outbound};
-use crate::{Error, ErrorKind, Result, error::described_transport};
+use crate::{
+    Error, ErrorKind, Result,
+    backoff::{GOOD_CONNECTION, backoff},
+    error::described_transport,
+};
 use futures_util::FutureExt;
 use inkpot_proto::v1::{ErrorReason, WriteResponse, write_service_client::WriteServiceClient};
 use std::{
@@ -13,10 +17,6 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tonic::{Code, Streaming};
 
-const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// A connection that held this long, or brought an ack, was a good one: the next back-off is short again.
-const GOOD_CONNECTION: Duration = Duration::from_secs(2);
 /// Most answers that are taken under one lock.
 const ANSWERS: usize = 256;
 /// How long a session that is being closed waits for the server to end the stream.
@@ -182,12 +182,6 @@ fn judge(error: Error) -> End {
         ),
     };
     if refused && error.kind() == ErrorKind::Refused { End::Refused(error) } else { End::Lost(error) }
-}
-
-/// Exponential, and jittered so that those who lost one server do not come back as one.
-fn backoff(failures: u32) -> Duration {
-    let full = SHORTEST_BACKOFF.saturating_mul(1 << failures.min(10)).min(LONGEST_BACKOFF);
-    full.mul_f64(rand::random_range(0.5..1.0))
 }
 
 /// However the driver ends, a panic included: nobody waits for it any more.
