@@ -1,6 +1,11 @@
 //! The entry: what a client of one server and one tenant can do.
 
-use crate::{Ack, ClientBuilder, Error, Files, Producer, Result, Session, config::Settings, error::check_path};
+use crate::{
+    Ack, ClientBuilder, Error, Files, Producer, Result, Session,
+    config::Settings,
+    error::check_path,
+    telemetry::{Moment, Tally},
+};
 use bytes::Bytes;
 use inkpot_proto::{
     error::Refused,
@@ -99,13 +104,21 @@ impl Client {
     pub async fn append_once(&self, path: &str, records: Vec<Bytes>, options: AppendOnce) -> Result<Ack> {
         check_path(path)?;
         let seq = options.seq;
+        let bytes = records.iter().map(|record| record.len() as u64).sum();
         let request = append_request(path, &records, options).map_err(|error| error.on(path))?;
+        let (sent, mut tally) = (Moment::now(), Tally::default());
         let answer = self.writes().append(self.settings.request(request)).await;
-        let answer = answer.map_err(|status| self.settings.error(&status).on(path))?.into_inner();
-        let level = Durability::try_from(answer.level).unwrap_or_default();
+        let answer = answer.map_err(|status| self.settings.error(&status).on(path)).inspect_err(|error| {
+            error.reason().into_iter().for_each(|reason| tally.refused(reason));
+            self.settings.telemetry.answered(&tally);
+        });
+        let answer = answer?.into_inner();
+        let level = answer.level();
         if level == Durability::Unspecified {
             return Err(Error::protocol(format_args!("append acknowledged with level {}", answer.level)).on(path));
         }
+        tally.acked(1, records.len() as u64, bytes, level, sent);
+        self.settings.telemetry.answered(&tally);
         Ok(Ack {
             seq,
             first_offset: answer.first_offset,

@@ -1,6 +1,10 @@
 //! How a client reaches its server, and the bounds that it keeps to. No I/O.
 
-use crate::{Client, Error, Result, error::described_transport};
+use crate::{
+    Client, Error, Result,
+    error::described_transport,
+    telemetry::{self, Telemetry},
+};
 use inkpot_proto::limits::{DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES};
 use std::{fmt, time::Duration};
 use tonic::{
@@ -36,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
     pub(crate) in_flight: (u32, u64),
+    pub(crate) telemetry: Telemetry,
 }
 
 impl ClientBuilder {
@@ -95,7 +100,7 @@ impl ClientBuilder {
         Ok(Client::new(self.settings()?))
     }
 
-    fn settings(&self) -> Result<Settings> {
+    pub(crate) fn settings(&self) -> Result<Settings> {
         let times = [
             ("connect_timeout", self.connect_timeout),
             ("keepalive interval", self.keepalive.0),
@@ -114,6 +119,7 @@ impl ClientBuilder {
             connect_timeout: self.connect_timeout,
             give_up_after: self.give_up_after,
             in_flight: self.in_flight,
+            telemetry: Telemetry::global(),
         })
     }
 
@@ -161,12 +167,13 @@ fn with_scheme(endpoint: &str) -> String {
 }
 
 impl Settings {
-    /// A request that says who asks.
+    /// A request that says who asks, and in which span.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
         }
+        telemetry::inject(request.metadata_mut());
         request
     }
 

@@ -85,6 +85,10 @@ pub(crate) struct World {
     pub(crate) opens: Vec<v1::Open>,
     pub(crate) finishes: Vec<v1::Finish>,
     pub(crate) tokens: Vec<Option<String>>,
+    /// `traceparent` and `tracestate` of each call, as they came.
+    pub(crate) contexts: Vec<[Option<String>; 2]>,
+    /// `traceparent` of each append, as they came.
+    pub(crate) traces: Vec<String>,
     pub(crate) sessions: u64,
     /// Acks are sent only when nothing more is there to be read.
     pub(crate) thin_acks: bool,
@@ -104,6 +108,8 @@ impl World {
             opens: Vec::new(),
             finishes: Vec::new(),
             tokens: Vec::new(),
+            contexts: Vec::new(),
+            traces: Vec::new(),
             sessions: 0,
             thin_acks: true,
             remembers_offsets: true,
@@ -185,12 +191,13 @@ impl WriteService for Service {
     type WriteStream = Answers;
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<Answers>, Status> {
-        let token = request.metadata().get("authorization").map(|token| token.to_str().unwrap().to_owned());
+        let (token, context) = (header(&request, "authorization"), context(&request));
         let (answers, stream) = mpsc::channel(1024);
         let number = {
             let mut world = self.0.lock().unwrap();
             world.sessions += 1;
             world.tokens.push(token);
+            world.contexts.push(context);
             if let Some(status) = world.refuse.clone() {
                 return Err(status);
             }
@@ -203,8 +210,10 @@ impl WriteService for Service {
     }
 
     async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        let context = context(&request);
         let request = request.into_inner();
         let mut world = self.0.lock().unwrap();
+        world.contexts.push(context);
         let file = world.files.entry(request.path).or_default();
         let first = file.bytes.len() as u64;
         file.bytes.extend_from_slice(&request.payload.unwrap_or_default().data);
@@ -234,6 +243,14 @@ impl WriteService for Service {
             ..GetWriteStateResponse::default()
         }))
     }
+}
+
+fn header<T>(request: &Request<T>, name: &str) -> Option<String> {
+    request.metadata().get(name).map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn context<T>(request: &Request<T>) -> [Option<String>; 2] {
+    ["traceparent", "tracestate"].map(|name| header(request, name))
 }
 
 struct Channel {
@@ -302,6 +319,7 @@ impl Session {
                         [] => vec![payload.data.len() as u32],
                         lengths => lengths.to_vec(),
                     };
+                    world.traces.push(append.traceparent.clone());
                     world.appends.push((self.number, append.channel, append.seq, lengths));
                 }
                 Frame::Open(open) => world.opens.push(open.clone()),

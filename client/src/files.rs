@@ -1,6 +1,6 @@
 //! Reading: bytes, facts and lists of files. Each call is tried once; only a tail goes on by itself.
 
-use crate::{Error, Result, Tail, TailOptions, config::Settings, error::check_path};
+use crate::{Error, Result, Tail, TailOptions, config::Settings, error::check_path, telemetry::Telemetry};
 use futures_util::{Stream, TryStreamExt, stream};
 use inkpot_proto::{
     error::Refused,
@@ -83,6 +83,10 @@ impl Files {
 
     pub(crate) fn error(&self, status: &Status, path: &str) -> Error {
         self.settings.error(status).on(path)
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.settings.telemetry
     }
 
     pub(crate) fn give_up_after(&self) -> Duration {

@@ -56,6 +56,11 @@ mod files;
 mod producer;
 mod session;
 mod tail;
+#[cfg(feature = "telemetry")]
+mod telemetry;
+#[cfg(not(feature = "telemetry"))]
+#[path = "telemetry_off.rs"]
+mod telemetry;
 
 pub use batch::BatchPolicy;
 pub use client::{AppendOnce, Client};

@@ -86,6 +86,8 @@ pub struct Tail {
     next: Option<u64>,
     generation: Option<u64>,
     step: Step,
+    /// Whether there was an answer before.
+    answered: bool,
     failures: u32,
     /// When it last got on, or began.
     moved: Instant,
@@ -122,6 +124,7 @@ impl Tail {
             next: u64::try_from(options.offset).ok(),
             generation: options.if_generation,
             step: Step::Ask,
+            answered: false,
             failures: 0,
             moved: Instant::now(),
             on_retry: None,
@@ -202,6 +205,9 @@ impl Tail {
             Step::Ask | Step::Ended => self.step = Step::Opening(self.ask()),
             Step::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                 Ok(pieces) => {
+                    if std::mem::replace(&mut self.answered, true) {
+                        self.files.telemetry().reconnected("Read");
+                    }
                     self.step = Step::Reading(Box::new(Reading { pieces, since: Instant::now(), brought: false }));
                 }
                 Err(error) => self.interrupted(error)?,

@@ -8,6 +8,8 @@ mod reading;
 mod refusals;
 mod sending;
 mod tail;
+#[cfg(feature = "telemetry")]
+mod telemetry;
 
 use crate::{
     BatchPolicy, Client, ClientBuilder, OpenOptions, Producer, Session,

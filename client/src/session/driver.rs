@@ -5,6 +5,7 @@ use crate::{
     Error, ErrorKind, Result,
     backoff::{GOOD_CONNECTION, backoff},
     error::described_transport,
+    telemetry,
 };
 use futures_util::FutureExt;
 use inkpot_proto::v1::{ErrorReason, WriteResponse, write_service_client::WriteServiceClient};
@@ -16,6 +17,7 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tonic::{Code, Streaming};
+use tracing::{Instrument, Span};
 
 /// Most answers that are taken under one lock.
 const ANSWERS: usize = 256;
@@ -42,11 +44,13 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     sleep: Pin<Box<Sleep>>,
     failures: u32,
+    span: Span,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, sleep: Box::pin(sleep(IDLE)), failures: 0 }
+        let span = telemetry::session_span(shared.settings.endpoint.uri());
+        Self { shared, sleep: Box::pin(sleep(IDLE)), failures: 0, span }
     }
 
     /// Runs until nobody needs the session.
@@ -63,7 +67,7 @@ impl Driver {
         }
         let begun = Instant::now();
         let end = self.connection().await?;
-        tracing::debug!(?end, "the connection of a session ended");
+        tracing::debug!(parent: &self.span, ?end, "the connection of a session ended");
         let cause = match &end {
             End::Lost(error) | End::Refused(error) => Some(error),
             End::Away => None,
@@ -95,11 +99,16 @@ impl Driver {
     }
 
     async fn connection(&mut self) -> Result<End, Unused> {
-        let mut inbound = match self.connect().await? {
+        let span = telemetry::connect_span(&self.span);
+        let mut inbound = match self.connect().instrument(span.clone()).await? {
             Ok(inbound) => inbound,
-            Err(error) => return Ok(judge(error)),
+            Err(error) => {
+                telemetry::failed(&span, &error);
+                return Ok(judge(error));
+            }
         };
-        self.shared.state().connected();
+        drop(span);
+        self.connected();
         let ended = self.receive(&mut inbound).await;
         if ended.is_err() && self.shared.state().closing {
             self.shared.change(|state, _| state.stop_sending());
@@ -107,6 +116,14 @@ impl Driver {
             let _ = timeout(CLOSE_GRACE, rest).await; // the server then sees a reset instead of an end
         }
         ended
+    }
+
+    fn connected(&self) {
+        let mut state = self.shared.state();
+        state.connected();
+        if state.reconnects() > 0 {
+            self.shared.settings.telemetry.reconnected("Write");
+        }
     }
 
     /// A connection of its own for each session, and the stream on it.

@@ -95,6 +95,7 @@ impl State {
     }
 
     fn nack(&mut self, nack: &v1::Nack, now: Instant, effects: &mut Effects) -> Result<()> {
+        effects.tally.refused(nack.reason());
         self.on_channel(nack.channel, effects, |channel, effects| {
             let then = channel.nack(nack, effects)?;
             if then == Then::Retry {
