@@ -4,11 +4,17 @@ use crate::{
     Client, Error, Result,
     error::described_transport,
     telemetry::{self, Telemetry},
+    tls::{Pem, Tls, advice},
 };
 use inkpot_proto::limits::{DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES};
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::Endpoint,
 };
@@ -31,6 +37,7 @@ pub struct ClientBuilder {
     keepalive: (Duration, Duration),
     give_up_after: Duration,
     in_flight: (u32, u64),
+    tls: Tls,
 }
 
 /// The settings, checked.
@@ -41,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) give_up_after: Duration,
     pub(crate) in_flight: (u32, u64),
     pub(crate) telemetry: Telemetry,
+    /// Whether the server ever answered.
+    answered: AtomicBool,
 }
 
 impl ClientBuilder {
@@ -52,10 +61,14 @@ impl ClientBuilder {
             keepalive: (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT),
             give_up_after: GIVE_UP_AFTER,
             in_flight: (IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES),
+            tls: Tls::default(),
         }
     }
 
     /// The bearer token that names the tenant. Sent with each call; never shown in `Debug` or errors.
+    ///
+    /// Over `http://` it goes in clear text, and whoever reads the wire has it: that is for loopback and for networks that
+    /// encrypt by themselves (a service mesh, a VPN). Everywhere else, use `https://`.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
@@ -90,11 +103,44 @@ impl ClientBuilder {
         self
     }
 
+    /// The certificates of the CAs that are believed, as a file in PEM, instead of those of the system. Needs `https://`;
+    /// an endpoint without a scheme becomes that. Like all TLS files it is read once, by [`connect`](Self::connect).
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(Pem::File(path.into()));
+        self
+    }
+
+    /// As [`ca_file`](Self::ca_file), from memory.
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.ca = Some(Pem::Text(pem.into()));
+        self
+    }
+
+    /// The certificate with which the client proves who it is (mTLS), followed by those of its intermediate CAs, and its
+    /// key; both files in PEM. Needs `https://`, like `ca_file`. Default: none.
+    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.identity = Some((Pem::File(certificate.into()), Pem::File(key.into())));
+        self
+    }
+
+    /// As [`client_certificate_files`](Self::client_certificate_files), from memory.
+    pub fn client_certificate_pem(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some((Pem::Text(certificate.into()), Pem::Text(key.into())));
+        self
+    }
+
+    /// The name that the server's certificate must have, if it is not the host of the endpoint. Needs `https://`, like
+    /// `ca_file`.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self
+    }
+
     /// Checks the settings. Connects when something is asked of the client.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the endpoint is no `http` URI, the token is not visible ASCII, or a
-    /// time or bound is zero.
+    /// [`Config`](crate::ErrorKind::Config) if the endpoint is no `http` or `https` URI, the token is not visible ASCII, a
+    /// time or bound is zero, or what was given for TLS cannot be used; it says which.
     #[allow(clippy::unused_async)] // must run inside a tokio runtime, and the signature says so
     pub async fn connect(self) -> Result<Client> {
         Ok(Client::new(self.settings()?))
@@ -120,21 +166,26 @@ impl ClientBuilder {
             give_up_after: self.give_up_after,
             in_flight: self.in_flight,
             telemetry: Telemetry::global(),
+            answered: AtomicBool::new(false),
         })
     }
 
     fn endpoint(&self) -> Result<Endpoint> {
-        let uri = with_scheme(&self.endpoint);
+        let uri = with_scheme(&self.endpoint, if self.tls.is_set() { "https" } else { "http" });
         let invalid = |why: &str| Error::config(format!("endpoint {:?} is not valid: {why}", self.endpoint));
         let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&described_transport(&error)))?;
         match endpoint.uri().scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(invalid("this version has no TLS; use http behind a proxy that has")),
-            _ => return Err(invalid("the scheme must be http")),
+            Some("http") if self.tls.is_set() => return Err(invalid("the settings for TLS need https://")),
+            Some("http" | "https") => {}
+            _ => return Err(invalid("the scheme must be http or https")),
         }
         if endpoint.uri().host().is_none_or(str::is_empty) {
             return Err(invalid("it names no host"));
         }
+        let endpoint = match endpoint.uri().scheme_str() {
+            Some("https") => self.tls.apply(endpoint, self.connect_timeout)?,
+            _ => endpoint,
+        };
         Ok(endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
@@ -156,14 +207,14 @@ impl ClientBuilder {
     }
 }
 
-/// `host` and `host:port` are short for `http://host:port`.
-fn with_scheme(endpoint: &str) -> String {
+/// `host` and `host:port` are short for `scheme://host:port`.
+fn with_scheme(endpoint: &str, scheme: &str) -> String {
     if endpoint.contains("://") {
         return endpoint.to_owned();
     }
     let after_brackets = endpoint.rsplit(']').next().unwrap_or(endpoint);
     let port = if after_brackets.contains(':') { String::new() } else { format!(":{DEFAULT_PORT}") };
-    format!("http://{endpoint}{port}")
+    format!("{scheme}://{endpoint}{port}")
 }
 
 impl Settings {
@@ -177,9 +228,32 @@ impl Settings {
         request
     }
 
-    /// Why a request to the server failed.
+    /// What came of a call.
+    pub(crate) fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T> {
+        match answer {
+            Ok(answer) => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(answer.into_inner())
+            }
+            Err(status) => Err(self.error(&status)),
+        }
+    }
+
+    /// Why a call or stream failed.
     pub(crate) fn error(&self, status: &Status) -> Error {
-        Error::from_status(status).at(self.endpoint.uri())
+        let error = Error::from_status(status);
+        let advice = self.advice(error.message());
+        error.at(self.endpoint.uri(), advice)
+    }
+
+    /// The server cannot be reached.
+    pub(crate) fn unreachable(&self, why: &str) -> Error {
+        Error::transport(format!("cannot reach {}: {why}{}", self.endpoint.uri(), self.advice(why)))
+    }
+
+    /// What may help against a failed connection, as long as none ever did what it should.
+    fn advice(&self, words: &str) -> &'static str {
+        if self.answered.load(Ordering::Relaxed) { "" } else { advice(self.endpoint.uri().scheme_str(), words) }
     }
 }
 
@@ -192,6 +266,7 @@ impl fmt::Debug for ClientBuilder {
             .field("keepalive", &self.keepalive)
             .field("give_up_after", &self.give_up_after)
             .field("in_flight", &self.in_flight)
+            .field("tls", &self.tls)
             .finish()
     }
 }

@@ -222,10 +222,11 @@ impl Error {
         self
     }
 
-    /// Names the server, if the transport to it failed: its words are the operating system's, and name nothing.
-    pub(crate) fn at(mut self, endpoint: impl fmt::Display) -> Self {
+    /// Names the server and what may help, if the transport to it failed: its words are the operating system's, and name
+    /// nothing.
+    pub(crate) fn at(mut self, endpoint: impl fmt::Display, advice: &str) -> Self {
         if self.kind() == ErrorKind::Transport {
-            self.edit(|inner| inner.message = format!("request to {endpoint} failed: {}", inner.message));
+            self.edit(|inner| inner.message = format!("request to {endpoint} failed: {}{advice}", inner.message));
         }
         self
     }

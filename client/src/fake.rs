@@ -33,7 +33,12 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming, body::Body, codegen::http, transport::Server};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    codegen::http,
+    transport::{Server, ServerTlsConfig},
+};
 
 /// What the server does with a frame.
 #[derive(Clone, Debug)]
@@ -136,7 +141,7 @@ impl Drop for Serving {
     }
 }
 
-async fn serve<S>(service: S) -> Serving
+async fn serve<S>(service: S, tls: Option<ServerTlsConfig>) -> Serving
 where
     S: tonic::codegen::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
         + Clone
@@ -145,8 +150,13 @@ where
     S::Future: Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let serving = Server::builder()
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let mut server = Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).unwrap();
+    }
+    let serving = server
         .max_frame_size(HTTP2_FRAME_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
@@ -167,8 +177,17 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start(script: impl FnMut(&Seen<'_>) -> Act + Send + 'static) -> Self {
+        Self::serve(script, None).await
+    }
+
+    /// One that speaks TLS, and behaves.
+    pub(crate) async fn over_tls(tls: ServerTlsConfig) -> Self {
+        Self::serve(|_: &Seen<'_>| Act::Serve, Some(tls)).await
+    }
+
+    async fn serve(script: impl FnMut(&Seen<'_>) -> Act + Send + 'static, tls: Option<ServerTlsConfig>) -> Self {
         let world = Arc::new(Mutex::new(World::new(Box::new(script))));
-        let serving = serve(WriteServiceServer::new(Service(Arc::clone(&world)))).await;
+        let serving = serve(WriteServiceServer::new(Service(Arc::clone(&world))), tls).await;
         Self { endpoint: serving.endpoint.clone(), world, _serving: serving }
     }
 
@@ -518,7 +537,7 @@ fn rpc_status(reason: ErrorReason) -> tonic_types::Status {
 
 /// A server of files that can only be read; the content is made from the name.
 pub(crate) async fn files(names: impl IntoIterator<Item = &'static str>) -> Serving {
-    serve(FileServiceServer::new(Files(names.into_iter().collect()))).await
+    serve(FileServiceServer::new(Files(names.into_iter().collect())), None).await
 }
 
 struct Files(Vec<&'static str>);

@@ -11,7 +11,7 @@ use inkpot_proto::{
 };
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use tokio::time::timeout;
-use tonic::{Response, Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming, transport::Channel};
 
 /// Most bytes of one answer: a full page of the longest paths.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -68,7 +68,7 @@ impl Files {
         check_path(&request.path)?;
         let path = request.path.clone();
         let answer = self.client().read(self.settings.request(request)).await;
-        answer.map(Response::into_inner).map_err(|status| self.error(&status, &path))
+        self.settings.answer(answer).map_err(|error| error.on(&path))
     }
 
     /// As [`Self::open`], within the time to connect.
@@ -101,7 +101,7 @@ impl Files {
         check_path(path)?;
         let request = StatRequest { path: path.to_owned() };
         let answer = self.client().stat(self.settings.request(request)).await;
-        let answer = answer.map_err(|status| self.settings.error(&status).on(path))?.into_inner();
+        let answer = self.settings.answer(answer).map_err(|error| error.on(path))?;
         answer.file.ok_or_else(|| Error::protocol("Stat answered without a file").on(path))
     }
 
@@ -144,7 +144,7 @@ impl Pages {
         let (prefix, page_size) = (self.prefix.clone(), self.page_size);
         let request = ListRequest { prefix, page_size, page_token: page_token.clone() };
         let answer = self.files.client().list(self.files.settings.request(request)).await;
-        let page = answer.map_err(|status| self.files.settings.error(&status))?.into_inner();
+        let page = self.files.settings.answer(answer)?;
         if page.next_page_token == page_token && !page_token.is_empty() {
             let message = format!("List of {:?} gave the same page token twice", self.prefix);
             return Err(Error::refused(Refused::new(ErrorReason::Internal, message)));

@@ -61,6 +61,7 @@ mod telemetry;
 #[cfg(not(feature = "telemetry"))]
 #[path = "telemetry_off.rs"]
 mod telemetry;
+mod tls;
 
 pub use batch::BatchPolicy;
 pub use client::{AppendOnce, Client};

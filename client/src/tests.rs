@@ -10,6 +10,7 @@ mod sending;
 mod tail;
 #[cfg(feature = "telemetry")]
 mod telemetry;
+mod tls;
 
 use crate::{
     BatchPolicy, Client, ClientBuilder, OpenOptions, Producer, Session,

@@ -132,21 +132,16 @@ impl Driver {
         let settings = &shared.settings;
         let channel = match self.attend(timeout(settings.connect_timeout, settings.endpoint.connect())).await? {
             Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return Ok(Err(self.unreachable(&described_transport(&error)))),
-            Err(_) => return Ok(Err(self.unreachable("no connection in time"))),
+            Ok(Err(error)) => return Ok(Err(settings.unreachable(&described_transport(&error)))),
+            Err(_) => return Ok(Err(settings.unreachable("no connection in time"))),
         };
         let link = shared.state().begin();
         let outbound = Outbound::new(Arc::clone(&shared), link);
         let mut client = WriteServiceClient::new(channel);
         match self.attend(timeout(settings.connect_timeout, client.write(settings.request(outbound)))).await? {
-            Ok(Ok(response)) => Ok(Ok(response.into_inner())),
-            Ok(Err(status)) => Ok(Err(settings.error(&status))),
-            Err(_) => Ok(Err(self.unreachable("no answer in time"))),
+            Ok(answer) => Ok(settings.answer(answer)),
+            Err(_) => Ok(Err(settings.unreachable("no answer in time"))),
         }
-    }
-
-    fn unreachable(&self, why: &str) -> Error {
-        Error::transport(format!("cannot reach {}: {why}", self.shared.settings.endpoint.uri()))
     }
 
     /// Takes answers until the stream ends.
