@@ -28,6 +28,34 @@ const IN_FLIGHT_APPENDS: u32 = 4096;
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 /// Settings of a [`Client`].
+///
+/// ```no_run
+/// use inkpot_client::Client;
+/// use std::time::Duration;
+///
+/// # async fn example(token: String) -> Result<(), inkpot_client::Error> {
+/// let client = Client::builder("https://inkpot.example:7411")
+///     .token(token)
+///     .ca_file("/etc/inkpot/ca.pem") // without it: those of the system
+///     .client_certificate_files("/etc/inkpot/client.pem", "/etc/inkpot/client.key") // only if the server asks
+///     .give_up_after(Duration::from_secs(300))
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What cannot work is said at once:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use inkpot_client::Client;
+///
+/// let error = Client::builder("https://inkpot.example").ca_file("/nowhere/ca.pem").connect().await.unwrap_err();
+/// assert!(error.to_string().contains("the CA /nowhere/ca.pem cannot be read"));
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ClientBuilder {

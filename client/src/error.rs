@@ -38,6 +38,33 @@ pub enum ErrorKind {
 }
 
 /// Why a call, an append or a channel failed. Cheap to clone. Never holds the token.
+///
+/// | question | answer |
+/// | --- | --- |
+/// | is it in the file? | [`outcome`](Self::outcome): `NotApplied` means no, `Unknown` that nobody can say yet |
+/// | whose fault is it? | [`kind`](Self::kind) |
+/// | why did the server refuse? | [`reason`](Self::reason), [`limit`](Self::limit), [`code`](Self::code) |
+/// | is it worth another try, and when? | [`retryable`](Self::retryable), [`retry_after`](Self::retry_after) |
+/// | how far did the channel get? | [`progress`](Self::progress) |
+///
+/// ```
+/// use inkpot_client::{AppendOnce, Client, ErrorKind, Outcome};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), inkpot_client::Error> {
+/// let error = Client::builder("ftp://files.example").connect().await.unwrap_err();
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Config, Outcome::NotApplied));
+///
+/// let client = Client::builder("http://127.0.0.1:1").connect().await?; // nobody listens there
+/// let error = client.append_once("f", vec!["record\n".into()], AppendOnce::default()).await.unwrap_err();
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Transport, Outcome::Unknown));
+/// assert!(error.retryable() && error.file() == Some("f"));
+///
+/// let error = client.append_once("../up", vec!["record\n".into()], AppendOnce::default()).await.unwrap_err();
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Refused, Outcome::NotApplied));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Box<Shared>);
 
@@ -248,7 +275,7 @@ impl Error {
         self.0.inner.kind
     }
 
-    /// The reason that the server gave; `None` if the error does not come from it.
+    /// The reason that the server gave, or would have given; `None` if the error does not come from it.
     #[must_use]
     pub fn reason(&self) -> Option<ErrorReason> {
         self.0.inner.reason
@@ -279,7 +306,7 @@ impl Error {
         self.0.inner.file.as_deref()
     }
 
-    /// The limit that was hit, as it is named in the configuration of the server.
+    /// The limit that was hit or is waited for, as it is named in the configuration of the server.
     #[must_use]
     pub fn limit(&self) -> Option<&str> {
         self.0.inner.limit.as_deref()

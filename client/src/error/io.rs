@@ -7,6 +7,17 @@ use tonic::Code;
 
 /// Keeps the error whole: `get_ref` and `downcast_ref::<inkpot_client::Error>()` give it back, with its outcome. The kind
 /// follows the gRPC code, and is never one on which callers repeat a write by themselves (`Interrupted`, `WouldBlock`).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let error = inkpot_client::Client::builder("ftp://files.example").connect().await.unwrap_err();
+/// let error = std::io::Error::from(error);
+/// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+/// let inner: Option<&inkpot_client::Error> = error.get_ref().and_then(|inner| inner.downcast_ref());
+/// assert_eq!(inner.map(|inner| inner.kind()), Some(inkpot_client::ErrorKind::Config));
+/// # }
+/// ```
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         Self::new(kind(&error), error)

@@ -22,6 +22,44 @@ use tokio::sync::oneshot;
 /// A file that is open for appending: one channel of a [`Session`](crate::Session). Records of one task keep their
 /// order. When it is dropped, what was taken is still sent, and the channel finished, for as long as the session lives;
 /// only [`finish`](Self::finish) tells whether that worked.
+///
+/// A logger that never blocks its caller: what finds no room is counted instead of waited for.
+///
+/// ```no_run
+/// use inkpot_client::{Client, Error, ErrorKind, OpenOptions, Writer};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// struct Log {
+///     file: Writer,
+///     lost: AtomicU64,
+/// }
+///
+/// impl Log {
+///     async fn open(client: &Client, path: &str) -> Result<Self, Error> {
+///         let file = client.session().await.open(path, OpenOptions::default()).await?;
+///         Ok(Self { file, lost: AtomicU64::new(0) })
+///     }
+///
+///     /// Takes a line, from any thread of the runtime. Gives an error only when the log is closed for good.
+///     fn line(&self, line: String) -> Result<(), Error> {
+///         match self.file.try_write((line + "\n").into()) {
+///             Err(unsent) if unsent.error.kind() == ErrorKind::WindowFull => {
+///                 self.lost.fetch_add(1, Ordering::Relaxed);
+///                 Ok(())
+///             }
+///             taken => Ok(taken?),
+///         }
+///     }
+///
+///     /// Waits until every line that was taken is acknowledged.
+///     async fn close(self) -> Result<(), Error> {
+///         let progress = self.file.finish().await?;
+///         let lost = self.lost.into_inner();
+///         println!("{} lines are safe ({:?}), {lost} found no room", progress.acked_records, progress.level);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub struct Writer {
     handle: Handle,
     lane: Arc<Lane>,
