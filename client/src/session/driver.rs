@@ -34,8 +34,8 @@ struct Unused;
 enum End {
     /// It failed; another one may do.
     Lost(Error),
-    /// The server wants another one.
-    Away,
+    /// The server wants another one, for this reason.
+    Away(String),
     /// The server will not take this session.
     Refused(Error),
 }
@@ -70,7 +70,10 @@ impl Driver {
         tracing::debug!(parent: &self.span, ?end, "the connection of a session ended");
         let cause = match &end {
             End::Lost(error) | End::Refused(error) => Some(error),
-            End::Away => None,
+            End::Away(reason) => {
+                tracing::debug!(parent: &self.span, reason, "the server asked for a new connection");
+                None
+            }
         };
         let acked = self.shared.change(|state, effects| state.offline(cause, effects));
         if let End::Refused(error) = &end {
@@ -119,9 +122,12 @@ impl Driver {
     }
 
     fn connected(&self) {
-        let mut state = self.shared.state();
-        state.connected();
-        if state.reconnects() > 0 {
+        let reconnects = {
+            let mut state = self.shared.state();
+            state.connected();
+            state.reconnects()
+        };
+        if reconnects > 0 {
             self.shared.settings.telemetry.reconnected("Write");
         }
     }
@@ -177,8 +183,13 @@ impl Driver {
             match end {
                 None => {}
                 Some(Err(error)) => return Ok(judge(error)),
-                Some(Ok(())) if shared.state().cut_at.is_some() => return Ok(End::Away),
-                Some(Ok(())) => return Ok(End::Lost(Error::transport("the server ended the session"))),
+                Some(Ok(())) => {
+                    let mut state = shared.state();
+                    return Ok(match state.cut_at {
+                        Some(_) => End::Away(std::mem::take(&mut state.cut_reason)),
+                        None => End::Lost(Error::transport("the server ended the session")),
+                    });
+                }
             }
         }
     }

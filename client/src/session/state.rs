@@ -44,6 +44,8 @@ pub(crate) struct State {
     sending: bool,
     /// When the server cuts the present connection.
     pub(crate) cut_at: Option<Instant>,
+    /// Why it does, in its words.
+    pub(crate) cut_reason: String,
     /// Whether the present connection brought an ack.
     acked_on_link: bool,
     place: u64,
@@ -86,6 +88,7 @@ impl State {
             answered: 0,
             sending: false,
             cut_at: None,
+            cut_reason: String::new(),
             acked_on_link: false,
             place: 0,
             trail: Trail::new(give_up_after),

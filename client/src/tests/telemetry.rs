@@ -198,7 +198,7 @@ async fn tail_that_goes_on_counts_as_reconnected() {
 }
 
 #[tokio::test]
-async fn units_are_those_of_ucum() {
+async fn names_and_units_are_those_of_the_docs_and_ucum() {
     let fake = Fake::start(super::once(1, Act::Nack { reason: ErrorReason::DiskFull, applied: false })).await;
     let metered = Metered::new(&fake.endpoint, 1);
     let writer = metered.client.session().await.open("f", singly()).await.unwrap();
@@ -218,6 +218,8 @@ async fn units_are_those_of_ucum() {
         ("window.waits", "{wait}"),
     ];
     assert_eq!(units, expected.map(|(name, unit)| (format!("inkpot.client.{name}"), unit.to_owned())));
+    let documented = |name: &str| include_str!("../lib.rs").contains(&format!(".{name}`"));
+    assert!(expected.iter().all(|(name, _)| documented(name)), "the docs of the crate name each metric");
 }
 
 /// The spans that have ended.
