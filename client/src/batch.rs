@@ -1,5 +1,6 @@
 //! Gathering records into appends. Pure: the caller tells the time.
 
+use crate::telemetry::Trace;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,19 +39,20 @@ pub(crate) struct Sealed {
     pub(crate) crc32c: u32,
     /// Bytes taken from the window, to be given back with the ack.
     pub(crate) window_bytes: u32,
+    /// The span in which its first record was written.
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Sealed {
     pub(crate) fn single(record: Bytes, window_bytes: u32) -> Self {
-        Self { crc32c: crc32c::crc32c(&record), data: record, lengths: Vec::new(), records: 1, window_bytes }
+        let (crc32c, trace) = (crc32c::crc32c(&record), Trace::current());
+        Self { data: record, lengths: Vec::new(), records: 1, crc32c, window_bytes, trace }
     }
 
     /// Lengths must fit 32 bits, which the limit on appends sees to.
-    pub(crate) fn of(mut records: Vec<Bytes>, window_bytes: u32) -> Self {
-        if records.len() == 1
-            && let Some(record) = records.pop()
-        {
-            return Self::single(record, window_bytes);
+    pub(crate) fn of(records: &[Bytes], window_bytes: u32) -> Self {
+        if let [record] = records {
+            return Self::single(record.clone(), window_bytes);
         }
         let mut batch = Batch::default();
         batch.data.reserve(records.iter().map(Bytes::len).sum());
@@ -65,6 +67,7 @@ pub(crate) struct Batch {
     data: BytesMut,
     lengths: Vec<u32>,
     window_bytes: u32,
+    trace: Option<Trace>,
     /// When it must go at the latest. Without records: meaningless.
     pub(crate) deadline: Option<Instant>,
     /// Size of the last one, so that the buffer of the next need not grow.
@@ -94,6 +97,7 @@ impl Batch {
     pub(crate) fn push(&mut self, record: &[u8], window_bytes: u32) {
         if self.is_empty() {
             self.data.reserve(self.last_bytes.max(record.len()));
+            self.trace = Trace::current();
         }
         self.data.extend_from_slice(record);
         self.lengths.push(u32::try_from(record.len()).unwrap_or(u32::MAX));
@@ -112,7 +116,8 @@ impl Batch {
             lengths = Vec::new();
         }
         let window_bytes = std::mem::take(&mut self.window_bytes);
-        Sealed { crc32c: crc32c::crc32c(&data), data, lengths, records, window_bytes }
+        let trace = self.trace.take();
+        Sealed { crc32c: crc32c::crc32c(&data), data, lengths, records, window_bytes, trace }
     }
 }
 

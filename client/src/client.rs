@@ -1,6 +1,11 @@
 //! The entry: what a client of one server and one tenant can do.
 
-use crate::{Ack, ClientBuilder, Error, Files, Producer, Result, Session, config::Settings, error::check_path};
+use crate::{
+    Ack, ClientBuilder, Error, Files, Producer, Result, Session,
+    config::Settings,
+    error::check_path,
+    telemetry::{Moment, Tally},
+};
 use bytes::Bytes;
 use inkpot_proto::{
     error::Refused,
@@ -57,8 +62,8 @@ impl Client {
         Self { settings: Arc::new(settings), channel }
     }
 
-    /// Settings of a client of the server at `endpoint`: `http://host:port`, or `host` or `host:port`, where the port
-    /// is 7411 unless given.
+    /// Settings of a client of the server at `endpoint`: `http://host:port` or `https://host:port` (TLS), or `host` or
+    /// `host:port`, where the port is 7411 unless given, and the scheme `http` unless there are settings for TLS.
     pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(endpoint.into())
     }
@@ -88,7 +93,7 @@ impl Client {
         check_path(path)?;
         let message = GetWriteStateRequest { path: path.to_owned(), producer_id: producer_id.to_owned() };
         let answer = self.writes().get_write_state(self.settings.request(message)).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.settings.error(&status).on(path))
+        self.settings.answer(answer).map_err(|error| error.on(path))
     }
 
     /// One append in one call, tried once. After an error with [`Outcome::Unknown`](crate::Outcome::Unknown) the same
@@ -99,13 +104,21 @@ impl Client {
     pub async fn append_once(&self, path: &str, records: Vec<Bytes>, options: AppendOnce) -> Result<Ack> {
         check_path(path)?;
         let seq = options.seq;
+        let bytes = records.iter().map(|record| record.len() as u64).sum();
         let request = append_request(path, &records, options).map_err(|error| error.on(path))?;
+        let (sent, mut tally) = (Moment::now(), Tally::default());
         let answer = self.writes().append(self.settings.request(request)).await;
-        let answer = answer.map_err(|status| self.settings.error(&status).on(path))?.into_inner();
-        let level = Durability::try_from(answer.level).unwrap_or_default();
+        let answer = self.settings.answer(answer).inspect_err(|error| {
+            error.reason().into_iter().for_each(|reason| tally.refused(reason));
+            self.settings.telemetry.answered(&tally);
+        });
+        let answer = answer.map_err(|error| error.on(path))?;
+        let level = answer.level();
         if level == Durability::Unspecified {
             return Err(Error::protocol(format_args!("append acknowledged with level {}", answer.level)).on(path));
         }
+        tally.acked(1, records.len() as u64, bytes, level, sent);
+        self.settings.telemetry.answered(&tally);
         Ok(Ack {
             seq,
             first_offset: answer.first_offset,

@@ -1,10 +1,20 @@
 //! How a client reaches its server, and the bounds that it keeps to. No I/O.
 
-use crate::{Client, Error, Result, error::described_transport};
+use crate::{
+    Client, Error, Result,
+    error::described_transport,
+    telemetry::{self, Telemetry},
+    tls::{Pem, Tls, advice},
+};
 use inkpot_proto::limits::{DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES};
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::Endpoint,
 };
@@ -18,6 +28,34 @@ const IN_FLIGHT_APPENDS: u32 = 4096;
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 /// Settings of a [`Client`].
+///
+/// ```no_run
+/// use inkpot_client::Client;
+/// use std::time::Duration;
+///
+/// # async fn example(token: String) -> Result<(), inkpot_client::Error> {
+/// let client = Client::builder("https://inkpot.example:7411")
+///     .token(token)
+///     .ca_file("/etc/inkpot/ca.pem") // without it: those of the system
+///     .client_certificate_files("/etc/inkpot/client.pem", "/etc/inkpot/client.key") // only if the server asks
+///     .give_up_after(Duration::from_secs(300))
+///     .connect()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What cannot work is said at once:
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// use inkpot_client::Client;
+///
+/// let error = Client::builder("https://inkpot.example").ca_file("/nowhere/ca.pem").connect().await.unwrap_err();
+/// assert!(error.to_string().contains("the CA /nowhere/ca.pem cannot be read"));
+/// # }
+/// ```
 #[derive(Clone)]
 #[must_use]
 pub struct ClientBuilder {
@@ -27,6 +65,7 @@ pub struct ClientBuilder {
     keepalive: (Duration, Duration),
     give_up_after: Duration,
     in_flight: (u32, u64),
+    tls: Tls,
 }
 
 /// The settings, checked.
@@ -36,6 +75,9 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
     pub(crate) in_flight: (u32, u64),
+    pub(crate) telemetry: Telemetry,
+    /// Whether the server ever answered.
+    answered: AtomicBool,
 }
 
 impl ClientBuilder {
@@ -47,10 +89,14 @@ impl ClientBuilder {
             keepalive: (KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT),
             give_up_after: GIVE_UP_AFTER,
             in_flight: (IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES),
+            tls: Tls::default(),
         }
     }
 
     /// The bearer token that names the tenant. Sent with each call; never shown in `Debug` or errors.
+    ///
+    /// Over `http://` it goes in clear text, and whoever reads the wire has it: that is for loopback and for networks that
+    /// encrypt by themselves (a service mesh, a VPN). Everywhere else, use `https://`.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
@@ -85,17 +131,50 @@ impl ClientBuilder {
         self
     }
 
+    /// The certificates of the CAs that are believed, as a file in PEM, instead of those of the system. Needs `https://`;
+    /// an endpoint without a scheme becomes that. Like all TLS files it is read once, by [`connect`](Self::connect).
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.tls.ca = Some(Pem::File(path.into()));
+        self
+    }
+
+    /// As [`ca_file`](Self::ca_file), from memory.
+    pub fn ca_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.ca = Some(Pem::Text(pem.into()));
+        self
+    }
+
+    /// The certificate with which the client proves who it is (mTLS), followed by those of its intermediate CAs, and its
+    /// key; both files in PEM. Needs `https://`, like `ca_file`. Default: none.
+    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls.identity = Some((Pem::File(certificate.into()), Pem::File(key.into())));
+        self
+    }
+
+    /// As [`client_certificate_files`](Self::client_certificate_files), from memory.
+    pub fn client_certificate_pem(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some((Pem::Text(certificate.into()), Pem::Text(key.into())));
+        self
+    }
+
+    /// The name that the server's certificate must have, if it is not the host of the endpoint. Needs `https://`, like
+    /// `ca_file`.
+    pub fn server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls.server_name = Some(name.into());
+        self
+    }
+
     /// Checks the settings. Connects when something is asked of the client.
     ///
     /// # Errors
-    /// [`Config`](crate::ErrorKind::Config) if the endpoint is no `http` URI, the token is not visible ASCII, or a
-    /// time or bound is zero.
+    /// [`Config`](crate::ErrorKind::Config) if the endpoint is no `http` or `https` URI, the token is not visible ASCII, a
+    /// time or bound is zero, or what was given for TLS cannot be used; it says which.
     #[allow(clippy::unused_async)] // must run inside a tokio runtime, and the signature says so
     pub async fn connect(self) -> Result<Client> {
         Ok(Client::new(self.settings()?))
     }
 
-    fn settings(&self) -> Result<Settings> {
+    pub(crate) fn settings(&self) -> Result<Settings> {
         let times = [
             ("connect_timeout", self.connect_timeout),
             ("keepalive interval", self.keepalive.0),
@@ -114,21 +193,27 @@ impl ClientBuilder {
             connect_timeout: self.connect_timeout,
             give_up_after: self.give_up_after,
             in_flight: self.in_flight,
+            telemetry: Telemetry::global(),
+            answered: AtomicBool::new(false),
         })
     }
 
     fn endpoint(&self) -> Result<Endpoint> {
-        let uri = with_scheme(&self.endpoint);
+        let uri = with_scheme(&self.endpoint, if self.tls.is_set() { "https" } else { "http" });
         let invalid = |why: &str| Error::config(format!("endpoint {:?} is not valid: {why}", self.endpoint));
         let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&described_transport(&error)))?;
         match endpoint.uri().scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(invalid("this version has no TLS; use http behind a proxy that has")),
-            _ => return Err(invalid("the scheme must be http")),
+            Some("http") if self.tls.is_set() => return Err(invalid("the settings for TLS need https://")),
+            Some("http" | "https") => {}
+            _ => return Err(invalid("the scheme must be http or https")),
         }
         if endpoint.uri().host().is_none_or(str::is_empty) {
             return Err(invalid("it names no host"));
         }
+        let endpoint = match endpoint.uri().scheme_str() {
+            Some("https") => self.tls.apply(endpoint, self.connect_timeout)?,
+            _ => endpoint,
+        };
         Ok(endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
@@ -150,29 +235,53 @@ impl ClientBuilder {
     }
 }
 
-/// `host` and `host:port` are short for `http://host:port`.
-fn with_scheme(endpoint: &str) -> String {
+/// `host` and `host:port` are short for `scheme://host:port`.
+fn with_scheme(endpoint: &str, scheme: &str) -> String {
     if endpoint.contains("://") {
         return endpoint.to_owned();
     }
     let after_brackets = endpoint.rsplit(']').next().unwrap_or(endpoint);
     let port = if after_brackets.contains(':') { String::new() } else { format!(":{DEFAULT_PORT}") };
-    format!("http://{endpoint}{port}")
+    format!("{scheme}://{endpoint}{port}")
 }
 
 impl Settings {
-    /// A request that says who asks.
+    /// A request that says who asks, and in which span.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());
         }
+        telemetry::inject(request.metadata_mut());
         request
     }
 
-    /// Why a request to the server failed.
+    /// What came of a call.
+    pub(crate) fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T> {
+        match answer {
+            Ok(answer) => {
+                self.answered.store(true, Ordering::Relaxed);
+                Ok(answer.into_inner())
+            }
+            Err(status) => Err(self.error(&status)),
+        }
+    }
+
+    /// Why a call or stream failed.
     pub(crate) fn error(&self, status: &Status) -> Error {
-        Error::from_status(status).at(self.endpoint.uri())
+        let error = Error::from_status(status);
+        let advice = self.advice(error.message());
+        error.at(self.endpoint.uri(), advice)
+    }
+
+    /// The server cannot be reached.
+    pub(crate) fn unreachable(&self, why: &str) -> Error {
+        Error::transport(format!("cannot reach {}: {why}{}", self.endpoint.uri(), self.advice(why)))
+    }
+
+    /// What may help against a failed connection, as long as none ever did what it should.
+    fn advice(&self, words: &str) -> &'static str {
+        if self.answered.load(Ordering::Relaxed) { "" } else { advice(self.endpoint.uri().scheme_str(), words) }
     }
 }
 
@@ -185,6 +294,7 @@ impl fmt::Debug for ClientBuilder {
             .field("keepalive", &self.keepalive)
             .field("give_up_after", &self.give_up_after)
             .field("in_flight", &self.in_flight)
+            .field("tls", &self.tls)
             .finish()
     }
 }

@@ -1,5 +1,7 @@
 //! What went wrong, in terms that a caller can act on: why, and what became of the write.
 
+mod io;
+
 use crate::Progress;
 use inkpot_proto::{
     error::{self, Detail, Refused},
@@ -19,18 +21,50 @@ pub enum ErrorKind {
     Transport,
     /// Nothing moved for as long as [`ClientBuilder::give_up_after`](crate::ClientBuilder::give_up_after) says.
     GaveUp,
+    /// The window of the session ([`ClientBuilder::in_flight`](crate::ClientBuilder::in_flight)) has no room, and the
+    /// call was not to wait for it. Nothing was taken.
+    WindowFull,
+    /// The window of the session had no room for as long as the call was to wait. Nothing was taken.
+    Timeout,
     /// The server no longer has appends that it acknowledged: it lost power below the level that they were written
     /// with, or was restored from an older copy.
     AckedLost,
     /// The server sent what the protocol does not allow.
     Protocol,
-    /// The session has ended.
+    /// The session has ended, or the writer was finished.
     Closed,
     /// The configuration of the client is not valid.
     Config,
 }
 
 /// Why a call, an append or a channel failed. Cheap to clone. Never holds the token.
+///
+/// | question | answer |
+/// | --- | --- |
+/// | is it in the file? | [`outcome`](Self::outcome): `NotApplied` means no, `Unknown` that nobody can say yet |
+/// | whose fault is it? | [`kind`](Self::kind) |
+/// | why did the server refuse? | [`reason`](Self::reason), [`limit`](Self::limit), [`code`](Self::code) |
+/// | is it worth another try, and when? | [`retryable`](Self::retryable), [`retry_after`](Self::retry_after) |
+/// | how far did the channel get? | [`progress`](Self::progress) |
+///
+/// ```
+/// use inkpot_client::{AppendOnce, Client, ErrorKind, Outcome};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), inkpot_client::Error> {
+/// let error = Client::builder("ftp://files.example").connect().await.unwrap_err();
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Config, Outcome::NotApplied));
+///
+/// let client = Client::builder("http://127.0.0.1:1").connect().await?; // nobody listens there
+/// let error = client.append_once("f", vec!["record\n".into()], AppendOnce::default()).await.unwrap_err();
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Transport, Outcome::Unknown));
+/// assert!(error.retryable() && error.file() == Some("f"));
+///
+/// let error = client.append_once("../up", vec!["record\n".into()], AppendOnce::default()).await.unwrap_err();
+/// assert_eq!((error.kind(), error.outcome()), (ErrorKind::Refused, Outcome::NotApplied));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Box<Shared>);
 
@@ -74,6 +108,12 @@ impl Error {
         Self::new(ErrorKind::Closed, Code::Cancelled, Outcome::Unknown, message)
     }
 
+    /// The writer was finished, or is about to be.
+    pub(crate) fn finished(file: &str) -> Self {
+        let message = format!("{file}: the writer was finished; open the file again");
+        Self::new(ErrorKind::Closed, Code::Cancelled, Outcome::NotApplied, message).on(file)
+    }
+
     pub(crate) fn transport(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Transport, Code::Unavailable, Outcome::Unknown, message.into())
     }
@@ -88,10 +128,9 @@ impl Error {
     }
 
     /// Nothing moved for too long. Says what was last heard, because that is what the reader needs to know.
-    pub(crate) fn gave_up(after: Duration, acked: u64, last: Option<&Self>) -> Self {
+    pub(crate) fn gave_up(after: Duration, done: &str, last: Option<&Self>) -> Self {
         let cause = last.map_or_else(|| "the server did not answer".to_owned(), ToString::to_string);
-        let message =
-            format!("gave up after {after:?} without progress, {acked} records acknowledged before; last: {cause}");
+        let message = format!("gave up after {after:?} without progress, {done}; last: {cause}");
         let inner = Inner {
             kind: ErrorKind::GaveUp,
             code: Code::DeadlineExceeded,
@@ -103,6 +142,16 @@ impl Error {
             progress: None,
         };
         Self::of(inner, Outcome::Unknown)
+    }
+
+    /// Nothing was taken, because the window is full. Names the limit of the server that keeps it so, if it is known.
+    pub(crate) fn no_room(kind: ErrorKind, limit: Option<&str>) -> Self {
+        let code = if kind == ErrorKind::Timeout { Code::DeadlineExceeded } else { Code::ResourceExhausted };
+        let because = limit.map(|limit| format!("; the server waits for room in the limit {limit}"));
+        let message = format!("the window of the session is full{}", because.unwrap_or_default());
+        let mut error = Self::new(kind, code, Outcome::NotApplied, message);
+        error.edit(|inner| inner.limit = limit.map(ToOwned::to_owned));
+        error
     }
 
     /// The server has stopped reading the session.
@@ -200,10 +249,11 @@ impl Error {
         self
     }
 
-    /// Names the server, if the transport to it failed: its words are the operating system's, and name nothing.
-    pub(crate) fn at(mut self, endpoint: impl fmt::Display) -> Self {
+    /// Names the server and what may help, if the transport to it failed: its words are the operating system's, and name
+    /// nothing.
+    pub(crate) fn at(mut self, endpoint: impl fmt::Display, advice: &str) -> Self {
         if self.kind() == ErrorKind::Transport {
-            self.edit(|inner| inner.message = format!("request to {endpoint} failed: {}", inner.message));
+            self.edit(|inner| inner.message = format!("request to {endpoint} failed: {}{advice}", inner.message));
         }
         self
     }
@@ -225,7 +275,7 @@ impl Error {
         self.0.inner.kind
     }
 
-    /// The reason that the server gave; `None` if the error does not come from it.
+    /// The reason that the server gave, or would have given; `None` if the error does not come from it.
     #[must_use]
     pub fn reason(&self) -> Option<ErrorReason> {
         self.0.inner.reason
@@ -256,7 +306,7 @@ impl Error {
         self.0.inner.file.as_deref()
     }
 
-    /// The limit that was hit, as it is named in the configuration of the server.
+    /// The limit that was hit or is waited for, as it is named in the configuration of the server.
     #[must_use]
     pub fn limit(&self) -> Option<&str> {
         self.0.inner.limit.as_deref()
@@ -279,7 +329,7 @@ impl Error {
     #[must_use]
     pub fn retryable(&self) -> bool {
         match self.kind() {
-            ErrorKind::Transport | ErrorKind::GaveUp => true,
+            ErrorKind::Transport | ErrorKind::GaveUp | ErrorKind::WindowFull | ErrorKind::Timeout => true,
             ErrorKind::Refused => self.passes(),
             _ => false,
         }

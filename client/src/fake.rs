@@ -2,6 +2,10 @@
 //! a script tells it to.
 #![allow(clippy::unwrap_used)]
 
+mod feed;
+
+pub(crate) use feed::{Fault, Feed};
+
 use futures_util::{FutureExt, Stream, StreamExt};
 use inkpot_proto::{
     error::Refused,
@@ -29,7 +33,12 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming, body::Body, codegen::http, transport::Server};
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    codegen::http,
+    transport::{Server, ServerTlsConfig},
+};
 
 /// What the server does with a frame.
 #[derive(Clone, Debug)]
@@ -81,6 +90,10 @@ pub(crate) struct World {
     pub(crate) opens: Vec<v1::Open>,
     pub(crate) finishes: Vec<v1::Finish>,
     pub(crate) tokens: Vec<Option<String>>,
+    /// `traceparent` and `tracestate` of each call, as they came.
+    pub(crate) contexts: Vec<[Option<String>; 2]>,
+    /// `traceparent` of each append, as they came.
+    pub(crate) traces: Vec<String>,
     pub(crate) sessions: u64,
     /// Acks are sent only when nothing more is there to be read.
     pub(crate) thin_acks: bool,
@@ -100,6 +113,8 @@ impl World {
             opens: Vec::new(),
             finishes: Vec::new(),
             tokens: Vec::new(),
+            contexts: Vec::new(),
+            traces: Vec::new(),
             sessions: 0,
             thin_acks: true,
             remembers_offsets: true,
@@ -126,7 +141,7 @@ impl Drop for Serving {
     }
 }
 
-async fn serve<S>(service: S) -> Serving
+async fn serve<S>(service: S, tls: Option<ServerTlsConfig>) -> Serving
 where
     S: tonic::codegen::Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
         + Clone
@@ -135,8 +150,13 @@ where
     S::Future: Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let serving = Server::builder()
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let mut server = Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).unwrap();
+    }
+    let serving = server
         .max_frame_size(HTTP2_FRAME_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
@@ -157,8 +177,17 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) async fn start(script: impl FnMut(&Seen<'_>) -> Act + Send + 'static) -> Self {
+        Self::serve(script, None).await
+    }
+
+    /// One that speaks TLS, and behaves.
+    pub(crate) async fn over_tls(tls: ServerTlsConfig) -> Self {
+        Self::serve(|_: &Seen<'_>| Act::Serve, Some(tls)).await
+    }
+
+    async fn serve(script: impl FnMut(&Seen<'_>) -> Act + Send + 'static, tls: Option<ServerTlsConfig>) -> Self {
         let world = Arc::new(Mutex::new(World::new(Box::new(script))));
-        let serving = serve(WriteServiceServer::new(Service(Arc::clone(&world)))).await;
+        let serving = serve(WriteServiceServer::new(Service(Arc::clone(&world))), tls).await;
         Self { endpoint: serving.endpoint.clone(), world, _serving: serving }
     }
 
@@ -181,12 +210,13 @@ impl WriteService for Service {
     type WriteStream = Answers;
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<Answers>, Status> {
-        let token = request.metadata().get("authorization").map(|token| token.to_str().unwrap().to_owned());
+        let (token, context) = (header(&request, "authorization"), context(&request));
         let (answers, stream) = mpsc::channel(1024);
         let number = {
             let mut world = self.0.lock().unwrap();
             world.sessions += 1;
             world.tokens.push(token);
+            world.contexts.push(context);
             if let Some(status) = world.refuse.clone() {
                 return Err(status);
             }
@@ -199,8 +229,10 @@ impl WriteService for Service {
     }
 
     async fn append(&self, request: Request<AppendRequest>) -> Result<Response<AppendResponse>, Status> {
+        let context = context(&request);
         let request = request.into_inner();
         let mut world = self.0.lock().unwrap();
+        world.contexts.push(context);
         let file = world.files.entry(request.path).or_default();
         let first = file.bytes.len() as u64;
         file.bytes.extend_from_slice(&request.payload.unwrap_or_default().data);
@@ -230,6 +262,14 @@ impl WriteService for Service {
             ..GetWriteStateResponse::default()
         }))
     }
+}
+
+fn header<T>(request: &Request<T>, name: &str) -> Option<String> {
+    request.metadata().get(name).map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn context<T>(request: &Request<T>) -> [Option<String>; 2] {
+    ["traceparent", "tracestate"].map(|name| header(request, name))
 }
 
 struct Channel {
@@ -298,6 +338,7 @@ impl Session {
                         [] => vec![payload.data.len() as u32],
                         lengths => lengths.to_vec(),
                     };
+                    world.traces.push(append.traceparent.clone());
                     world.appends.push((self.number, append.channel, append.seq, lengths));
                 }
                 Frame::Open(open) => world.opens.push(open.clone()),
@@ -496,7 +537,7 @@ fn rpc_status(reason: ErrorReason) -> tonic_types::Status {
 
 /// A server of files that can only be read; the content is made from the name.
 pub(crate) async fn files(names: impl IntoIterator<Item = &'static str>) -> Serving {
-    serve(FileServiceServer::new(Files(names.into_iter().collect()))).await
+    serve(FileServiceServer::new(Files(names.into_iter().collect())), None).await
 }
 
 struct Files(Vec<&'static str>);

@@ -1,10 +1,7 @@
-//! Reading: bytes, facts and lists of files. Each call is tried once.
+//! Reading: bytes, facts and lists of files. Each call is tried once; only a tail goes on by itself.
 
-use crate::{Error, Result, config::Settings, error::check_path};
-use futures_util::{
-    Stream, StreamExt, TryStreamExt,
-    stream::{self, BoxStream},
-};
+use crate::{Error, Result, Tail, TailOptions, config::Settings, error::check_path, telemetry::Telemetry};
+use futures_util::{Stream, TryStreamExt, stream};
 use inkpot_proto::{
     error::Refused,
     v1::{
@@ -12,8 +9,9 @@ use inkpot_proto::{
         file_service_client::FileServiceClient,
     },
 };
-use std::{collections::VecDeque, fmt, sync::Arc};
-use tonic::transport::Channel;
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use tonic::{Status, Streaming, transport::Channel};
 
 /// Most bytes of one answer: a full page of the longest paths.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -46,23 +44,53 @@ impl Files {
     }
 
     /// The committed bytes of a file, in order and without gaps. An error is the last item. It is not resumed after a
-    /// lost connection: read again from the offset after the last byte.
+    /// lost connection: read again from the offset after the last byte, or take a [`tail`](Self::tail).
     pub fn read(&self, path: &str, options: ReadOptions) -> impl Stream<Item = Result<ReadResponse>> + Send + use<> {
-        let (files, path) = (self.clone(), path.to_owned());
-        stream::once(async move { files.start_reading(path, options).await }).try_flatten()
+        let files = self.clone();
+        let ReadOptions { offset, limit, follow } = options;
+        let request = ReadRequest { path: path.to_owned(), offset, limit, follow, if_generation: None };
+        stream::once(async move {
+            let path = request.path.clone();
+            let pieces = files.open(request).await?;
+            Ok::<_, Error>(pieces.map_err(move |status| files.error(&status, &path)))
+        })
+        .try_flatten()
     }
 
-    async fn start_reading(
-        self,
-        path: String,
-        options: ReadOptions,
-    ) -> Result<BoxStream<'static, Result<ReadResponse>>> {
-        check_path(&path)?;
-        let ReadOptions { offset, limit, follow } = options;
-        let request = ReadRequest { path: path.clone(), offset, limit, follow, if_generation: None };
+    /// The file as it grows, over lost connections, for as long as it is polled. A file that does not exist yet is waited
+    /// for. Asks the server when it is first polled.
+    #[must_use]
+    pub fn tail(&self, path: &str, options: TailOptions) -> Tail {
+        Tail::new(self.clone(), path.to_owned(), options)
+    }
+
+    async fn open(&self, request: ReadRequest) -> Result<Streaming<ReadResponse>> {
+        check_path(&request.path)?;
+        let path = request.path.clone();
         let answer = self.client().read(self.settings.request(request)).await;
-        let pieces = answer.map_err(|status| self.settings.error(&status).on(&path))?.into_inner();
-        Ok(pieces.map_err(move |status| self.settings.error(&status).on(&path)).boxed())
+        self.settings.answer(answer).map_err(|error| error.on(&path))
+    }
+
+    /// As [`Self::open`], within the time to connect.
+    pub(crate) async fn open_in_time(&self, request: ReadRequest) -> Result<Streaming<ReadResponse>> {
+        let path = request.path.clone();
+        let opened = timeout(self.settings.connect_timeout, self.open(request)).await;
+        opened.unwrap_or_else(|_| {
+            let endpoint = self.settings.endpoint.uri();
+            Err(Error::transport(format!("{endpoint} did not answer in time")).on(&path))
+        })
+    }
+
+    pub(crate) fn error(&self, status: &Status, path: &str) -> Error {
+        self.settings.error(status).on(path)
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.settings.telemetry
+    }
+
+    pub(crate) fn give_up_after(&self) -> Duration {
+        self.settings.give_up_after
     }
 
     /// What is known of one file.
@@ -73,7 +101,7 @@ impl Files {
         check_path(path)?;
         let request = StatRequest { path: path.to_owned() };
         let answer = self.client().stat(self.settings.request(request)).await;
-        let answer = answer.map_err(|status| self.settings.error(&status).on(path))?.into_inner();
+        let answer = self.settings.answer(answer).map_err(|error| error.on(path))?;
         answer.file.ok_or_else(|| Error::protocol("Stat answered without a file").on(path))
     }
 
@@ -116,7 +144,7 @@ impl Pages {
         let (prefix, page_size) = (self.prefix.clone(), self.page_size);
         let request = ListRequest { prefix, page_size, page_token: page_token.clone() };
         let answer = self.files.client().list(self.files.settings.request(request)).await;
-        let page = answer.map_err(|status| self.files.settings.error(&status))?.into_inner();
+        let page = self.files.settings.answer(answer)?;
         if page.next_page_token == page_token && !page_token.is_empty() {
             let message = format!("List of {:?} gave the same page token twice", self.prefix);
             return Err(Error::refused(Refused::new(ErrorReason::Internal, message)));

@@ -24,29 +24,35 @@
 //! # }
 //! ```
 //!
-//! A producer that resumes after a restart of its own:
+//! # What to use
 //!
-//! ```no_run
-//! use inkpot_client::{BatchPolicy, OpenOptions, Producer, Session};
+//! | for | use |
+//! | --- | --- |
+//! | records, as fast as they come | [`Writer::write`]; [`Writer::flush`] says when all are acknowledged |
+//! | a record or some, all or none, each with its offset | [`Writer::append`], and its [`Receipt`] |
+//! | a logger that must not block | [`Writer::try_write`]: the example is at [`Writer`] |
+//! | a handler with a deadline | [`Writer::write_timeout`], [`Writer::append_timeout`] |
+//! | code that writes bytes | [`Writer::into_async_write`]: [`ByteWriter`] |
+//! | code that speaks streams | [`Writer::into_sink`]: [`RecordSink`] |
+//! | an export that is resumed after a crash | [`Producer::Named`]: the example is at [`Producer`] |
+//! | one write, without a session | [`Client::append_once`] |
+//! | following a file | [`Files::tail`]: the example is at [`Tail`] |
+//! | reading, listing | [`Files::read`], [`Files::stat`], [`Files::list`] |
 //!
-//! # async fn example(session: Session, lines: Vec<bytes::Bytes>) -> Result<(), inkpot_client::Error> {
-//! let options = OpenOptions {
-//!     producer: Producer::Named { id: "importer-7".into(), epoch: Some(1) },
-//!     batch: BatchPolicy { max_records: 1, ..BatchPolicy::default() }, // a seq for each line
-//!     ..OpenOptions::default()
-//! };
-//! let file = session.open("exports/day.csv", options).await?;
-//! let done = usize::try_from(file.opened().last_seq).unwrap_or(usize::MAX);
-//! for line in lines.into_iter().skip(done) {
-//!     file.write(line).await?;
-//! }
-//! file.finish().await?;
-//! # Ok(())
-//! # }
-//! ```
+//! # Telemetry
+//!
+//! With the feature `telemetry` (on by default) the library reports to the OpenTelemetry SDK that the application installs
+//! before its first client connects; without an SDK this costs next to nothing.
+//!
+//! - Metrics: `inkpot.client.appends`, `.records`, `.bytes` (acknowledged), `.append.duration`, `.refusals` by
+//!   `inkpot.reason`, `.reconnects`, `.in_flight.appends`, `.in_flight.bytes`, `.window.waits`. None has the name of a file.
+//! - Spans of `tracing`: `inkpot.session`, `inkpot.connect`, `inkpot.open`.
+//! - Each call carries the W3C `traceparent` and `tracestate` of the current span. An append made in a sampled span carries
+//!   its `traceparent`; one that gathers several records, that of the first.
 //!
 //! What this library must not do: print, read the environment, retry what may be written twice, or show a token.
 
+mod backoff;
 mod batch;
 mod client;
 mod config;
@@ -54,6 +60,13 @@ mod error;
 mod files;
 mod producer;
 mod session;
+mod tail;
+#[cfg(feature = "telemetry")]
+mod telemetry;
+#[cfg(not(feature = "telemetry"))]
+#[path = "telemetry_off.rs"]
+mod telemetry;
+mod tls;
 
 pub use batch::BatchPolicy;
 pub use client::{AppendOnce, Client};
@@ -61,7 +74,11 @@ pub use config::ClientBuilder;
 pub use error::{Error, ErrorKind, Result};
 pub use files::{Files, ReadOptions};
 pub use producer::Producer;
-pub use session::{Ack, OpenOptions, Opened, Progress, Receipt, Session, SessionStats, Throttle, Writer};
+pub use session::{
+    Ack, ByteWriter, Cut, OpenOptions, Opened, Progress, Receipt, RecordSink, Session, SessionStats, Throttle, Unsent,
+    Writer,
+};
+pub use tail::{Line, Lines, Tail, TailOptions};
 
 pub use inkpot_proto::v1::{
     Admission, Durability, ErrorReason, FileInfo, Framing, GetWriteStateResponse, Limits, Outcome, ReadResponse,

@@ -5,6 +5,29 @@ use inkpot_proto::{error::Refused, limits::MAX_PRODUCER_ID_BYTES, v1::ErrorReaso
 
 /// Identity under which a channel writes. With one, a resend after a lost connection is recognised and never written
 /// twice.
+///
+/// An export that is killed and started again, and writes each line once:
+///
+/// ```no_run
+/// use inkpot_client::{BatchPolicy, Client, Error, OpenOptions, Producer};
+///
+/// # async fn example(client: Client, lines: Vec<bytes::Bytes>) -> Result<(), Error> {
+/// let options = OpenOptions {
+///     producer: Producer::Named { id: "importer-7".into(), epoch: Some(20_260_731) }, // the same in each run
+///     batch: BatchPolicy { max_records: 1, ..BatchPolicy::default() },                // a seq for each line
+///     ..OpenOptions::default()
+/// };
+/// let session = client.session().await;
+/// let file = session.open("exports/2026-07-31.csv", options).await?;
+/// let done = usize::try_from(file.opened().last_seq).unwrap_or(usize::MAX);
+/// for line in lines.into_iter().skip(done) {
+///     file.write(line).await?;
+/// }
+/// let progress = file.finish().await?;
+/// println!("{} lines were there, {} came now", done, progress.acked_records);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Producer {
     /// A random id, with an epoch allotted by the server: exactly once for as long as this writer lives.

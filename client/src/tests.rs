@@ -1,10 +1,16 @@
 //! The library against a server that misbehaves as told.
 #![allow(clippy::unwrap_used)]
 
+mod adapters;
 mod delivery;
 mod limits;
 mod reading;
 mod refusals;
+mod sending;
+mod tail;
+#[cfg(feature = "telemetry")]
+mod telemetry;
+mod tls;
 
 use crate::{
     BatchPolicy, Client, ClientBuilder, OpenOptions, Producer, Session,
@@ -12,14 +18,41 @@ use crate::{
 };
 use bytes::Bytes;
 use inkpot_proto::v1::write_request::Frame;
-use std::{future::Future, time::Duration};
-use tokio::time::timeout;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than any test may take.
 const BOUND: Duration = Duration::from_secs(20);
 
 async fn in_time<F: Future>(future: F) -> F::Output {
     timeout(BOUND, future).await.expect("the client waits for ever")
+}
+
+/// Waits until the world is as wanted.
+async fn until(mut reached: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !reached() {
+        assert!(begun.elapsed() < BOUND, "never came to pass");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A server that loses each append, with the connection, until it is released.
+async fn held() -> (Fake, Arc<AtomicBool>) {
+    let released = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&released);
+    let fake = Fake::start(move |frame: &Seen<'_>| match frame.frame {
+        Frame::Append(_) if !seen.load(Ordering::SeqCst) => Act::Cut { applied: false },
+        _ => Act::Serve,
+    });
+    (fake.await, released)
 }
 
 async fn session_with(fake: &Fake, adjust: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Session {

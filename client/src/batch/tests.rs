@@ -33,7 +33,7 @@ fn sealed_batch_has_all_records_and_leaves_nothing_behind() {
 #[test]
 fn single_record_needs_no_lengths_and_no_copy() {
     let record = Bytes::from_static(b"record");
-    for sealed in [Sealed::single(record.clone(), 6), Sealed::of(vec![record.clone()], 6)] {
+    for sealed in [Sealed::single(record.clone(), 6), Sealed::of(std::slice::from_ref(&record), 6)] {
         assert_eq!((sealed.data.as_ptr(), sealed.lengths.len(), sealed.records), (record.as_ptr(), 0, 1));
     }
     let mut batch = Batch::default();

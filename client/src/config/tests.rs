@@ -6,11 +6,12 @@ use std::time::Duration;
 
 #[test]
 fn short_endpoints_get_scheme_and_port() {
-    assert_eq!(with_scheme("host"), "http://host:7411");
-    assert_eq!(with_scheme("host:80"), "http://host:80");
-    assert_eq!(with_scheme("[::1]"), "http://[::1]:7411");
-    assert_eq!(with_scheme("[::1]:5"), "http://[::1]:5");
-    assert_eq!(with_scheme("http://host"), "http://host");
+    assert_eq!(with_scheme("host", "http"), "http://host:7411");
+    assert_eq!(with_scheme("host:80", "http"), "http://host:80");
+    assert_eq!(with_scheme("[::1]", "http"), "http://[::1]:7411");
+    assert_eq!(with_scheme("[::1]:5", "http"), "http://[::1]:5");
+    assert_eq!(with_scheme("http://host", "https"), "http://host");
+    assert_eq!(with_scheme("host", "https"), "https://host:7411");
 }
 
 #[tokio::test]
@@ -18,7 +19,7 @@ async fn settings_that_cannot_work_are_refused_without_the_token() {
     let good = || Client::builder("http://127.0.0.1:1");
     assert!(good().connect().await.is_ok());
     let bad = [
-        Client::builder("https://host:1"),
+        Client::builder("http://host:1").server_name("other"),
         Client::builder("ftp://host:1"),
         Client::builder("http://"),
         Client::builder("not a host"),

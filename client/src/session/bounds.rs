@@ -40,6 +40,11 @@ impl Bounds {
         }
     }
 
+    /// Largest record, in bytes.
+    pub(crate) fn record_limit(&self) -> usize {
+        usize::try_from(self.record_bytes).unwrap_or(usize::MAX)
+    }
+
     /// Refuses here what the server would refuse, before it takes the channel down.
     pub(crate) fn check_record(&self, record: &Bytes) -> Result<()> {
         let bytes = record.len() as u64;

@@ -4,7 +4,12 @@
 mod answers;
 
 use super::{lane::Lane, stall::Clock};
-use crate::{Ack, Error, OpenOptions, Progress, Result, batch::Sealed, producer::Identity};
+use crate::{
+    Ack, Error, OpenOptions, Progress, Result,
+    batch::Sealed,
+    producer::Identity,
+    telemetry::{Moment, Tally, Trace},
+};
 use inkpot_proto::v1::{self, FinishAction, Outcome, Payload, write_request::Frame};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -19,6 +24,8 @@ pub(crate) struct Pending {
     reply: Option<Reply>,
     /// Place in the order in which the session sent its appends; 0: not sent yet.
     place: u64,
+    /// When it was sent for the first time.
+    sent: Moment,
 }
 
 /// What the channel is to the server.
@@ -46,6 +53,7 @@ pub(crate) struct Effects {
     pub(crate) changed: Vec<Arc<Lane>>,
     /// Whose batch is not going anywhere.
     pub(crate) failed: Vec<Arc<Lane>>,
+    pub(crate) tally: Tally,
 }
 
 /// What a nack asks for.
@@ -118,7 +126,7 @@ impl Channel {
             self.clock.acked(now);
         }
         self.progress.sent_records += u64::from(append.records);
-        self.unacked.push_back(Pending { append, reply, place: 0 });
+        self.unacked.push_back(Pending { append, reply, place: 0, sent: Moment::default() });
     }
 
     /// Whether anybody waits for an answer of the server.
@@ -174,13 +182,16 @@ impl Channel {
     }
 
     /// The next append to send.
-    pub(crate) fn next(&mut self, place: u64) -> Option<(Frame, usize, bool)> {
+    pub(crate) fn next(&mut self, place: u64, now: Moment) -> Option<(Frame, usize, bool)> {
         if !self.sendable() {
             return None;
         }
         let seq = self.front_seq.checked_add(self.cursor as u64)?;
         let pending = self.unacked.get_mut(self.cursor)?;
         let again = std::mem::replace(&mut pending.place, place) != 0;
+        if !again {
+            pending.sent = now;
+        }
         self.cursor += 1;
         self.sent_seq = self.sent_seq.max(seq);
         self.doubtful_seq = self.doubtful_seq.max(seq);
@@ -191,6 +202,7 @@ impl Channel {
             seq,
             payload: Some(payload),
             crc32c: Some(append.crc32c),
+            traceparent: append.trace.map(Trace::traceparent).unwrap_or_default(),
             ..v1::Append::default()
         });
         Some((frame, append.data.len(), again))

@@ -1,7 +1,12 @@
 //! The one task of a session: connects, takes the answers, connects again. Ends with the last handle.
 
 use super::{Shared, outbound::Outbound};
-use crate::{Error, ErrorKind, Result, error::described_transport};
+use crate::{
+    Error, ErrorKind, Result,
+    backoff::{GOOD_CONNECTION, backoff},
+    error::described_transport,
+    telemetry,
+};
 use futures_util::FutureExt;
 use inkpot_proto::v1::{ErrorReason, WriteResponse, write_service_client::WriteServiceClient};
 use std::{
@@ -12,11 +17,8 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tonic::{Code, Streaming};
+use tracing::{Instrument, Span};
 
-const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
-/// A connection that held this long, or brought an ack, was a good one: the next back-off is short again.
-const GOOD_CONNECTION: Duration = Duration::from_secs(2);
 /// Most answers that are taken under one lock.
 const ANSWERS: usize = 256;
 /// How long a session that is being closed waits for the server to end the stream.
@@ -32,8 +34,8 @@ struct Unused;
 enum End {
     /// It failed; another one may do.
     Lost(Error),
-    /// The server wants another one.
-    Away,
+    /// The server wants another one, for this reason.
+    Away(String),
     /// The server will not take this session.
     Refused(Error),
 }
@@ -42,11 +44,13 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     sleep: Pin<Box<Sleep>>,
     failures: u32,
+    span: Span,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, sleep: Box::pin(sleep(IDLE)), failures: 0 }
+        let span = telemetry::session_span(shared.settings.endpoint.uri());
+        Self { shared, sleep: Box::pin(sleep(IDLE)), failures: 0, span }
     }
 
     /// Runs until nobody needs the session.
@@ -63,10 +67,13 @@ impl Driver {
         }
         let begun = Instant::now();
         let end = self.connection().await?;
-        tracing::debug!(?end, "the connection of a session ended");
+        tracing::debug!(parent: &self.span, ?end, "the connection of a session ended");
         let cause = match &end {
             End::Lost(error) | End::Refused(error) => Some(error),
-            End::Away => None,
+            End::Away(reason) => {
+                tracing::debug!(parent: &self.span, reason, "the server asked for a new connection");
+                None
+            }
         };
         let acked = self.shared.change(|state, effects| state.offline(cause, effects));
         if let End::Refused(error) = &end {
@@ -95,11 +102,16 @@ impl Driver {
     }
 
     async fn connection(&mut self) -> Result<End, Unused> {
-        let mut inbound = match self.connect().await? {
+        let span = telemetry::connect_span(&self.span);
+        let mut inbound = match self.connect().instrument(span.clone()).await? {
             Ok(inbound) => inbound,
-            Err(error) => return Ok(judge(error)),
+            Err(error) => {
+                telemetry::failed(&span, &error);
+                return Ok(judge(error));
+            }
         };
-        self.shared.state().connected();
+        drop(span);
+        self.connected();
         let ended = self.receive(&mut inbound).await;
         if ended.is_err() && self.shared.state().closing {
             self.shared.change(|state, _| state.stop_sending());
@@ -109,27 +121,33 @@ impl Driver {
         ended
     }
 
+    fn connected(&self) {
+        let reconnects = {
+            let mut state = self.shared.state();
+            state.connected();
+            state.reconnects()
+        };
+        if reconnects > 0 {
+            self.shared.settings.telemetry.reconnected("Write");
+        }
+    }
+
     /// A connection of its own for each session, and the stream on it.
     async fn connect(&mut self) -> Result<Result<Streaming<WriteResponse>>, Unused> {
         let shared = Arc::clone(&self.shared);
         let settings = &shared.settings;
         let channel = match self.attend(timeout(settings.connect_timeout, settings.endpoint.connect())).await? {
             Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return Ok(Err(self.unreachable(&described_transport(&error)))),
-            Err(_) => return Ok(Err(self.unreachable("no connection in time"))),
+            Ok(Err(error)) => return Ok(Err(settings.unreachable(&described_transport(&error)))),
+            Err(_) => return Ok(Err(settings.unreachable("no connection in time"))),
         };
         let link = shared.state().begin();
         let outbound = Outbound::new(Arc::clone(&shared), link);
         let mut client = WriteServiceClient::new(channel);
         match self.attend(timeout(settings.connect_timeout, client.write(settings.request(outbound)))).await? {
-            Ok(Ok(response)) => Ok(Ok(response.into_inner())),
-            Ok(Err(status)) => Ok(Err(settings.error(&status))),
-            Err(_) => Ok(Err(self.unreachable("no answer in time"))),
+            Ok(answer) => Ok(settings.answer(answer)),
+            Err(_) => Ok(Err(settings.unreachable("no answer in time"))),
         }
-    }
-
-    fn unreachable(&self, why: &str) -> Error {
-        Error::transport(format!("cannot reach {}: {why}", self.shared.settings.endpoint.uri()))
     }
 
     /// Takes answers until the stream ends.
@@ -165,8 +183,13 @@ impl Driver {
             match end {
                 None => {}
                 Some(Err(error)) => return Ok(judge(error)),
-                Some(Ok(())) if shared.state().cut_at.is_some() => return Ok(End::Away),
-                Some(Ok(())) => return Ok(End::Lost(Error::transport("the server ended the session"))),
+                Some(Ok(())) => {
+                    let mut state = shared.state();
+                    return Ok(match state.cut_at {
+                        Some(_) => End::Away(std::mem::take(&mut state.cut_reason)),
+                        None => End::Lost(Error::transport("the server ended the session")),
+                    });
+                }
             }
         }
     }
@@ -182,12 +205,6 @@ fn judge(error: Error) -> End {
         ),
     };
     if refused && error.kind() == ErrorKind::Refused { End::Refused(error) } else { End::Lost(error) }
-}
-
-/// Exponential, and jittered so that those who lost one server do not come back as one.
-fn backoff(failures: u32) -> Duration {
-    let full = SHORTEST_BACKOFF.saturating_mul(1 << failures.min(10)).min(LONGEST_BACKOFF);
-    full.mul_f64(rand::random_range(0.5..1.0))
 }
 
 /// However the driver ends, a panic included: nobody waits for it any more.

@@ -5,20 +5,25 @@
 //! out again after a nack that passes or a lost connection, so nothing is queued twice and the window bounds it all.
 
 mod bounds;
+mod byte_writer;
 mod channel;
 mod driver;
 mod lane;
 mod outbound;
+mod polled;
+mod record_sink;
 mod stall;
 mod state;
 mod types;
 mod window;
 mod writer;
 
-pub use types::{Ack, OpenOptions, Opened, Progress};
+pub use byte_writer::{ByteWriter, Cut};
+pub use record_sink::RecordSink;
+pub use types::{Ack, OpenOptions, Opened, Progress, Unsent};
 pub use writer::{Receipt, Writer};
 
-use crate::{Error, Result, batch::Sealed, config::Settings, error::check_path};
+use crate::{Error, Result, batch::Sealed, config::Settings, error::check_path, telemetry};
 use channel::{Effects, Reply};
 use driver::Driver;
 use inkpot_proto::v1::{Outcome, WriteResponse};
@@ -33,6 +38,7 @@ use std::{
     time::SystemTime,
 };
 use tokio::{sync::Notify, time::Instant};
+use tracing::Instrument;
 use window::{Taken, Window};
 
 /// Many files on one stream of its own connection. Connects when the first file is opened; connects again whenever the
@@ -122,7 +128,9 @@ impl Session {
         let lane = self.0.0.change(|state, _| state.add(path.to_owned(), options, identity, now))?;
         self.0.0.work.notify_one();
         self.0.0.driver.notify_one();
-        Writer::open(self.0.clone(), lane, policy).await
+        let span = telemetry::open_span(path);
+        let opened = Writer::open(self.0.clone(), lane, policy).instrument(span.clone()).await;
+        opened.inspect_err(|error| telemetry::failed(&span, error))
     }
 
     /// Waits until everything that was written on all files of the session is acknowledged, then ends it. Writers that
@@ -183,9 +191,14 @@ impl Shared {
     }
 
     fn settle(&self, effects: Effects, unacked: usize) {
-        let Effects { replies, done, changed, failed } = effects;
+        let Effects { replies, done, changed, failed, tally } = effects;
         let bytes = done.iter().map(|append| append.window_bytes as usize).sum();
         self.window.give(done.len(), bytes);
+        let telemetry = &self.settings.telemetry;
+        if !done.is_empty() {
+            telemetry.done(done.len(), done.iter().map(|append| append.data.len()).sum());
+        }
+        telemetry.answered(&tally);
         for (reply, result) in replies {
             let _ = reply.send(result); // nobody waits for this one any more
         }
@@ -236,16 +249,20 @@ impl Shared {
 
     /// Hands an append over for sending. Does not wait: its room was taken before.
     fn submit(&self, lane: &Lane, append: Sealed, reply: Option<Reply>) -> Result<()> {
-        let (pushed, waker) = {
+        let (bytes, window_bytes) = (append.data.len(), append.window_bytes as usize);
+        self.settings.telemetry.sent(bytes);
+        let (taken, waker) = {
             let mut state = self.state();
-            let pushed = state.push(lane.id, append, reply);
-            (pushed, state.take_waker())
+            let taken = state.push(lane.id, append, reply);
+            (taken, state.take_waker())
         };
         waker.into_iter().for_each(std::task::Waker::wake);
-        pushed.map_err(|append| {
-            self.window.give(1, append.window_bytes as usize);
-            lane.error().unwrap_or_else(|| Error::closed(&lane.path).with_outcome(Outcome::NotApplied))
-        })
+        if taken {
+            return Ok(());
+        }
+        self.window.give(1, window_bytes);
+        self.settings.telemetry.done(1, bytes);
+        Err(lane.error().unwrap_or_else(|| Error::closed(&lane.path).with_outcome(Outcome::NotApplied)))
     }
 
     /// If somebody waits for room, and no ack will make any, the room is in batches that wait for more records.
@@ -263,6 +280,7 @@ impl Shared {
     /// Waits for room, or for the channel to fail.
     async fn room(&self, lane: &Lane, appends: u32, bytes: u32) -> Result<Taken<'_>> {
         let _waiting = self.window.wait();
+        self.settings.telemetry.waits();
         self.relieve();
         tokio::select! {
             biased;

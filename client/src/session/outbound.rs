@@ -2,6 +2,7 @@
 //! but a wake-up.
 
 use super::{Shared, state::Pulled};
+use crate::telemetry::Moment;
 use futures_util::Stream;
 use inkpot_proto::v1::WriteRequest;
 use std::{
@@ -32,7 +33,8 @@ impl Stream for Outbound {
         if let Some(frame) = this.frames.pop_front() {
             return Poll::Ready(Some(frame));
         }
-        match this.shared.state().pull(this.link, &mut this.frames, cx.waker()) {
+        let now = Moment::now();
+        match this.shared.state().pull(this.link, &mut this.frames, cx.waker(), now) {
             Pulled::Frames => Poll::Ready(this.frames.pop_front()),
             Pulled::Nothing => Poll::Pending,
             Pulled::End => Poll::Ready(None),

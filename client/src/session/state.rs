@@ -9,7 +9,7 @@ use super::{
     lane::Lane,
     stall::Trail,
 };
-use crate::{Error, OpenOptions, Result, SessionStats, batch::Sealed, producer::Identity};
+use crate::{Error, OpenOptions, Result, SessionStats, batch::Sealed, producer::Identity, telemetry::Moment};
 use inkpot_proto::v1::{self, WriteRequest, write_request::Frame};
 use std::{
     cmp::Reverse,
@@ -44,6 +44,8 @@ pub(crate) struct State {
     sending: bool,
     /// When the server cuts the present connection.
     pub(crate) cut_at: Option<Instant>,
+    /// Why it does, in its words.
+    pub(crate) cut_reason: String,
     /// Whether the present connection brought an ack.
     acked_on_link: bool,
     place: u64,
@@ -86,6 +88,7 @@ impl State {
             answered: 0,
             sending: false,
             cut_at: None,
+            cut_reason: String::new(),
             acked_on_link: false,
             place: 0,
             trail: Trail::new(give_up_after),
@@ -132,17 +135,17 @@ impl State {
         id
     }
 
-    /// Takes an append of a channel. Gives it back if the channel has ended.
-    pub(crate) fn push(&mut self, id: u32, append: Sealed, reply: Option<Reply>) -> Result<(), Sealed> {
+    /// Takes an append of a channel, unless that has ended. Gives whether it was taken.
+    pub(crate) fn push(&mut self, id: u32, append: Sealed, reply: Option<Reply>) -> bool {
         let open = !self.closing && !self.ended;
         let Some(channel) = self.channels.get_mut(&id).filter(|channel| open && channel.phase != Phase::Ended) else {
-            return Err(append);
+            return false;
         };
         let begins = !channel.waits();
         channel.push(append, reply, begins.then(Instant::now));
         self.unacked += 1;
         self.make_ready(id);
-        Ok(())
+        true
     }
 
     fn make_ready(&mut self, id: u32) {
@@ -213,6 +216,11 @@ impl State {
         self.answered += 1;
     }
 
+    /// Connections after the first one.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.answered.saturating_sub(1)
+    }
+
     /// The connection is gone. Gives whether it brought anything.
     pub(crate) fn offline(&mut self, cause: Option<&Error>, effects: &mut Effects) -> bool {
         self.link = 0;
@@ -257,7 +265,7 @@ impl State {
     }
 
     /// What goes out next on connection `link`.
-    pub(crate) fn pull(&mut self, link: u64, out: &mut VecDeque<WriteRequest>, waker: &Waker) -> Pulled {
+    pub(crate) fn pull(&mut self, link: u64, out: &mut VecDeque<WriteRequest>, waker: &Waker, now: Moment) -> Pulled {
         if self.link != link || !self.sending {
             return Pulled::End;
         }
@@ -265,7 +273,7 @@ impl State {
         let mut bytes = 0;
         while out.len() < PULL_FRAMES && bytes < PULL_BYTES {
             let Some(id) = self.ready.pop_front() else { break };
-            bytes += self.pull_channel(id, out);
+            bytes += self.pull_channel(id, out, now);
         }
         if self.ready.is_empty() && std::mem::take(&mut self.flush) {
             out.push_back(request(Frame::Flush(v1::Flush {})));
@@ -278,13 +286,13 @@ impl State {
     }
 
     /// Takes the turn of one channel; it queues again if it has more.
-    fn pull_channel(&mut self, id: u32, out: &mut VecDeque<WriteRequest>) -> usize {
+    fn pull_channel(&mut self, id: u32, out: &mut VecDeque<WriteRequest>, now: Moment) -> usize {
         let Some(channel) = self.channels.get_mut(&id) else { return 0 };
         channel.in_ready = false;
         let mut sent = 0;
         while out.len() < PULL_FRAMES && sent < PULL_BYTES {
             self.place += 1;
-            let Some((frame, bytes, again)) = channel.next(self.place) else { break };
+            let Some((frame, bytes, again)) = channel.next(self.place, now) else { break };
             self.stats.resent_appends += u64::from(again);
             sent += bytes;
             out.push_back(request(frame));
@@ -347,9 +355,14 @@ impl State {
         self.channels.get(&id)
     }
 
+    /// The limit that the server waits for, if it said so.
+    pub(crate) fn throttle(&self) -> Option<&str> {
+        self.stats.throttled.as_ref().map(|throttle| throttle.limit.as_str())
+    }
+
     pub(crate) fn stats(&self) -> SessionStats {
         let bytes = self.channels.values().map(Channel::unacked_bytes).sum();
-        let reconnects = self.answered.saturating_sub(1);
+        let reconnects = self.reconnects();
         SessionStats { reconnects, unacked_appends: self.unacked as u64, unacked_bytes: bytes, ..self.stats.clone() }
     }
 }

@@ -1,7 +1,8 @@
 //! What goes in when a file is opened, and what comes back.
 
-use crate::{BatchPolicy, Producer, batch::Sealed};
+use crate::{BatchPolicy, Error, Producer, batch::Sealed};
 use inkpot_proto::v1::{self, Admission, Durability, Framing, Limits};
+use std::fmt;
 
 /// How a file is opened for appending. The default: SYNCED, waiting at limits, no framing, a producer of its own,
 /// batches of at most 100 records, 256 KiB or 5 ms.
@@ -133,3 +134,33 @@ impl Progress {
         }
     }
 }
+
+/// What a writer did not take, and why. Nothing of it was sent. Becomes the [`Error`] alone with `?`.
+#[derive(Clone)]
+pub struct Unsent<T> {
+    /// Why.
+    pub error: Error,
+    /// The record or records, as they were given.
+    pub value: T,
+}
+
+impl<T> From<Unsent<T>> for Error {
+    fn from(unsent: Unsent<T>) -> Self {
+        unsent.error
+    }
+}
+
+/// Without the value: it may be large, and is not for logs.
+impl<T> fmt::Debug for Unsent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsent").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for Unsent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> std::error::Error for Unsent<T> {}

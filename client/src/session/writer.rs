@@ -1,14 +1,14 @@
 //! One open file: records in, acknowledgements out.
 
+mod sending;
+
 use super::{
     Handle,
     bounds::Bounds,
     channel::{Channel, Phase},
     lane::Lane,
-    window::Taken,
 };
-use crate::{Ack, BatchPolicy, Error, Opened, Progress, Result, batch::Sealed};
-use bytes::Bytes;
+use crate::{Ack, BatchPolicy, Error, Opened, Progress, Result};
 use inkpot_proto::v1::{self, Limits};
 use std::{
     fmt,
@@ -17,11 +17,49 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 /// A file that is open for appending: one channel of a [`Session`](crate::Session). Records of one task keep their
 /// order. When it is dropped, what was taken is still sent, and the channel finished, for as long as the session lives;
 /// only [`finish`](Self::finish) tells whether that worked.
+///
+/// A logger that never blocks its caller: what finds no room is counted instead of waited for.
+///
+/// ```no_run
+/// use inkpot_client::{Client, Error, ErrorKind, OpenOptions, Writer};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// struct Log {
+///     file: Writer,
+///     lost: AtomicU64,
+/// }
+///
+/// impl Log {
+///     async fn open(client: &Client, path: &str) -> Result<Self, Error> {
+///         let file = client.session().await.open(path, OpenOptions::default()).await?;
+///         Ok(Self { file, lost: AtomicU64::new(0) })
+///     }
+///
+///     /// Takes a line, from any thread of the runtime. Gives an error only when the log is closed for good.
+///     fn line(&self, line: String) -> Result<(), Error> {
+///         match self.file.try_write((line + "\n").into()) {
+///             Err(unsent) if unsent.error.kind() == ErrorKind::WindowFull => {
+///                 self.lost.fetch_add(1, Ordering::Relaxed);
+///                 Ok(())
+///             }
+///             taken => Ok(taken?),
+///         }
+///     }
+///
+///     /// Waits until every line that was taken is acknowledged.
+///     async fn close(self) -> Result<(), Error> {
+///         let progress = self.file.finish().await?;
+///         let lost = self.lost.into_inner();
+///         println!("{} lines are safe ({:?}), {lost} found no room", progress.acked_records, progress.level);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub struct Writer {
     handle: Handle,
     lane: Arc<Lane>,
@@ -71,85 +109,16 @@ impl Writer {
         self.progress_with(self.lane.batch().records())
     }
 
+    /// Largest record that is taken, in bytes.
+    pub(crate) fn record_limit(&self) -> usize {
+        self.bounds.record_limit()
+    }
+
     fn progress_with(&self, batched: usize) -> Progress {
         let found = self.handle.0.state().channel(self.lane.id).map(|channel| channel.progress.clone());
         let mut progress = found.unwrap_or_default();
         progress.sent_records += batched as u64;
         progress
-    }
-
-    /// Adds a record to the batch, which goes out when it is full or old enough. Waits only for room in the window of
-    /// the session. Cancelled while it waits, it has taken nothing.
-    ///
-    /// # Errors
-    /// The record is empty or too large: nothing was taken, and the writer goes on. Or an earlier append of this
-    /// writer failed for good, and the writer with it.
-    pub async fn write(&self, record: Bytes) -> Result<()> {
-        self.lane.check()?;
-        self.bounds.check_record(&record).map_err(|error| error.on(self.path()))?;
-        let shared = &self.handle.0;
-        let cost = shared.window.cost(record.len());
-        if let Some(record) = self.put(record, cost, None)? {
-            let room = shared.room(&self.lane, 1, cost).await?;
-            self.put(record, cost, Some(room))?;
-        }
-        shared.relieve();
-        Ok(())
-    }
-
-    /// Adds a record to the batch, or sends it at once. Gives it back if there is no room.
-    fn put(&self, record: Bytes, cost: u32, room: Option<Taken<'_>>) -> Result<Option<Bytes>> {
-        let shared = &self.handle.0;
-        let policy = &self.policy;
-        let alone = policy.alone(record.len());
-        let mut batch = self.lane.batch();
-        if !batch.is_empty() && (alone || !batch.fits(record.len(), policy)) {
-            shared.submit(&self.lane, batch.seal(), None)?;
-        }
-        let first = batch.is_empty();
-        let Some(mut room) = room.or_else(|| shared.window.try_take(u32::from(first), cost)) else {
-            return Ok(Some(record));
-        };
-        if alone {
-            return shared.submit(&self.lane, Sealed::single(record, room.keep()), None).map(|()| None);
-        }
-        if !first {
-            room.return_append();
-        }
-        batch.push(&record, room.keep());
-        if batch.is_full(policy) {
-            shared.submit(&self.lane, batch.seal(), None)?;
-        } else if first && let Some(deadline) = Instant::now().checked_add(policy.linger) {
-            batch.deadline = Some(deadline);
-            shared.arm(self.lane.id, deadline);
-        }
-        Ok(None)
-    }
-
-    /// Sends the batch, and then these records as one append: all of them, contiguous, or none. Waits for room in the
-    /// window; the receipt waits for the acknowledgement.
-    ///
-    /// # Errors
-    /// There is no record, an empty one, or more than the server takes: nothing was sent, and the writer goes on. Or an
-    /// earlier append of this writer failed for good, and the writer with it.
-    pub async fn append(&self, records: Vec<Bytes>) -> Result<Receipt> {
-        self.lane.check()?;
-        let bytes = self.bounds.check_append(&records).map_err(|error| error.on(self.path()))?;
-        let shared = &self.handle.0;
-        self.seal()?;
-        let cost = shared.window.cost(bytes);
-        let room = match shared.window.try_take(1, cost) {
-            Some(room) => room,
-            None => shared.room(&self.lane, 1, cost).await?,
-        };
-        let append = Sealed::of(records, 0);
-        let (reply, receipt) = oneshot::channel();
-        let mut batch = self.lane.batch();
-        if let Some(earlier) = Lane::take(&mut batch) {
-            shared.submit(&self.lane, earlier, None)?; // another task wrote in the meantime
-        }
-        shared.submit(&self.lane, Sealed { window_bytes: room.keep(), ..append }, Some(reply))?;
-        Ok(Receipt { reply: receipt, lane: Arc::clone(&self.lane) })
     }
 
     /// Hands the batch over for sending.
@@ -189,6 +158,10 @@ impl Writer {
     /// # Errors
     /// As `flush`; or the server refused to finish, with everything acknowledged.
     pub async fn finish(self) -> Result<Progress> {
+        self.end().await
+    }
+
+    pub(crate) async fn end(&self) -> Result<Progress> {
         self.flush().await?;
         self.handle.0.change(|state, _| state.want_finish(self.lane.id));
         self.wait_channel(|channel| channel.phase == Phase::Ended).await?;

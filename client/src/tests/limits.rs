@@ -1,6 +1,6 @@
 //! Window, batches, patience: what is bounded, and by what.
 
-use super::{BOUND, batched, in_time, record, session, session_with, singly};
+use super::{batched, in_time, record, session, session_with, singly, until};
 use crate::{
     BatchPolicy, Client, ErrorKind, ErrorReason, OpenOptions, Outcome,
     fake::{Act, Fake},
@@ -9,18 +9,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use inkpot_proto::v1::{self, write_request::Frame, write_response::Frame as Answer};
 use std::time::{Duration, SystemTime};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// Waits until the world is as wanted.
-async fn until(mut reached: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !reached() {
-        assert!(begun.elapsed() < BOUND, "never came to pass");
-        sleep(Duration::from_millis(1)).await;
-    }
-}
 
 async fn silent() -> Fake {
     Fake::start(|seen| if matches!(seen.frame, Frame::Append(_)) { Act::Ignore } else { Act::Serve }).await

@@ -62,7 +62,8 @@ impl Channel {
         // At most the length of `unacked`, by the check above.
         let count = usize::try_from(ack.through_seq - self.front_seq + 1).unwrap_or(usize::MAX);
         let mut at = self.first_offset(ack, count)?;
-        let place = self.unacked.front().map(|pending| pending.place);
+        let (place, sent) = self.unacked.front().map(|pending| (pending.place, pending.sent)).unzip();
+        let (records, bytes) = (self.progress.acked_records, self.progress.acked_bytes);
         for (index, pending) in self.unacked.drain(..count).enumerate() {
             let first_offset = at;
             at = at.map(|offset| offset + pending.append.data.len() as u64);
@@ -76,6 +77,8 @@ impl Channel {
             }
             effects.done.push(pending.append);
         }
+        let (records, bytes) = (self.progress.acked_records - records, self.progress.acked_bytes - bytes);
+        effects.tally.acked(count as u64, records, bytes, level, sent.unwrap_or_default());
         self.front_seq = ack.through_seq.saturating_add(1);
         self.cursor = self.cursor.saturating_sub(count);
         self.generation = ack.generation;

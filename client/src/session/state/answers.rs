@@ -43,7 +43,7 @@ impl State {
                 Ok(())
             }
             Some(Answer::GoAway(go_away)) => {
-                self.go_away(&go_away, now);
+                self.go_away(go_away, now);
                 Ok(())
             }
             // A Pong that nobody asked for, or a frame of a later version: nothing to do.
@@ -95,6 +95,7 @@ impl State {
     }
 
     fn nack(&mut self, nack: &v1::Nack, now: Instant, effects: &mut Effects) -> Result<()> {
+        effects.tally.refused(nack.reason());
         self.on_channel(nack.channel, effects, |channel, effects| {
             let then = channel.nack(nack, effects)?;
             if then == Then::Retry {
@@ -120,9 +121,10 @@ impl State {
         self.stats.throttled = Some(Throttle { limit: throttled.limit, since });
     }
 
-    fn go_away(&mut self, go_away: &v1::GoAway, now: Instant) {
+    /// Says nothing to `tracing`: a subscriber may well write to this session, which is locked.
+    fn go_away(&mut self, go_away: v1::GoAway, now: Instant) {
         let deadline = go_away.deadline.and_then(|deadline| Duration::try_from(deadline).ok());
-        tracing::debug!(reason = go_away.reason, ?deadline, "the server wants the session to end");
+        self.cut_reason = go_away.reason;
         self.stop_sending();
         self.cut_at = now.checked_add(deadline.unwrap_or(CUT_AFTER));
     }

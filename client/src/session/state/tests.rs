@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Pulled, State};
-use crate::{Error, OpenOptions, batch::Sealed, producer::Identity, session::channel::Effects};
+use crate::{Error, OpenOptions, batch::Sealed, producer::Identity, session::channel::Effects, telemetry::Moment};
 use bytes::Bytes;
 use inkpot_proto::v1::{self, WriteResponse, write_request::Frame, write_response::Frame as Answer};
 use std::{collections::VecDeque, task::Waker, time::Duration};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// Short form of a frame: which, on which channel, and the seq of an append.
 fn pulled(state: &mut State, link: u64) -> Vec<(&'static str, u32, u64)> {
     let mut frames = VecDeque::new();
-    let _ = state.pull(link, &mut frames, Waker::noop());
+    let _ = state.pull(link, &mut frames, Waker::noop(), Moment::default());
     let short = |frame| match frame {
         Frame::Open(open) => ("open", open.channel, open.if_generation.unwrap_or(u64::MAX)),
         Frame::Append(append) => ("append", append.channel, append.seq),
@@ -49,7 +49,7 @@ fn open(options: impl IntoIterator<Item = OpenOptions>) -> (State, u64) {
 }
 
 fn push(state: &mut State, id: u32) {
-    state.push(id, Sealed::single(Bytes::from_static(b"x"), 1), None).unwrap();
+    assert!(state.push(id, Sealed::single(Bytes::from_static(b"x"), 1), None));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn old_connection_gets_nothing_more() {
     state.offline(Some(&Error::transport("gone")), &mut effects);
     let next = state.begin();
     let mut frames = VecDeque::new();
-    assert_eq!(state.pull(link, &mut frames, Waker::noop()), Pulled::End);
+    assert_eq!(state.pull(link, &mut frames, Waker::noop(), Moment::default()), Pulled::End);
     assert_eq!(pulled(&mut state, next), [("open", 1, u64::MAX)]);
     answer(&mut state, opened(1, 0));
     assert_eq!(pulled(&mut state, next), [("append", 1, 1)]);

@@ -67,7 +67,8 @@ impl State {
         for id in stalled.collect::<Vec<_>>() {
             let Some(channel) = self.channels.get(&id) else { continue };
             let last = channel.refusal.clone().or_else(|| self.hindrance());
-            let error = Error::gave_up(self.give_up_after, channel.progress.acked_records, last.as_ref());
+            let done = format!("{} records acknowledged before", channel.progress.acked_records);
+            let error = Error::gave_up(self.give_up_after, &done, last.as_ref());
             self.fail(id, error, effects);
         }
     }
