@@ -44,8 +44,8 @@
 //! With the feature `telemetry` (on by default) the library reports to the OpenTelemetry SDK that the application installs
 //! before its first client connects; without an SDK this costs next to nothing.
 //!
-//! - Metrics: `inkpot.client.appends`, `.records`, `.bytes` (acknowledged), `.append.duration`, `.refusals` by
-//!   `inkpot.reason`, `.reconnects`, `.in_flight.appends`, `.in_flight.bytes`, `.window.waits`. None has the name of a file.
+//! - Metrics: `inkpot.client.appends`, `.records`, `.io` (acknowledged), `.append.duration`, `.refusals` by
+//!   `inkpot.reason`, `.reconnects`, `.in_flight.appends`, `.in_flight.size`, `.window.waits`. None has the name of a file.
 //! - Spans of `tracing`: `inkpot.session`, `inkpot.connect`, `inkpot.open`.
 //! - Each call carries the W3C `traceparent` and `tracestate` of the current span. An append made in a sampled span carries
 //!   its `traceparent`; one that gathers several records, that of the first.

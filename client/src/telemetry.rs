@@ -147,7 +147,7 @@ impl Totals {
         let counters: [Observed<AtomicU64>; 4] = [
             ("inkpot.client.appends", "Acknowledged appends", "{append}", |totals| &totals.appends),
             ("inkpot.client.records", "Acknowledged records", "{record}", |totals| &totals.records),
-            ("inkpot.client.bytes", "Acknowledged bytes", "By", |totals| &totals.bytes),
+            ("inkpot.client.io", "Acknowledged bytes", "By", |totals| &totals.bytes),
             ("inkpot.client.window.waits", "Sends that had to wait for room in the window", "{wait}", |totals| {
                 &totals.waits
             }),
@@ -161,9 +161,7 @@ impl Totals {
             ("inkpot.client.in_flight.appends", "Appends that are not acknowledged", "{append}", |totals| {
                 &totals.in_flight_appends
             }),
-            ("inkpot.client.in_flight.bytes", "Bytes that are not acknowledged", "By", |totals| {
-                &totals.in_flight_bytes
-            }),
+            ("inkpot.client.in_flight.size", "Bytes that are not acknowledged", "By", |totals| &totals.in_flight_bytes),
         ];
         for (name, description, unit, usage) in usages {
             let totals = Arc::clone(self);

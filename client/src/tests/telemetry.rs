@@ -168,7 +168,7 @@ async fn what_is_in_flight_and_who_waits_shows_until_it_is_acked_or_fails() {
     let bytes = 2 * record(1).len() as i64;
     let mut collected = metered.collect();
     collected.remove("inkpot.client.reconnects Write");
-    assert_eq!(collected, expected([("in_flight.appends", 2), ("in_flight.bytes", bytes), ("window.waits", 1)]));
+    assert_eq!(collected, expected([("in_flight.appends", 2), ("in_flight.size", bytes), ("window.waits", 1)]));
     released.store(true, Ordering::SeqCst);
     in_time(writer.flush()).await.unwrap();
     let collected = metered.collect();
@@ -177,12 +177,12 @@ async fn what_is_in_flight_and_who_waits_shows_until_it_is_acked_or_fails() {
 
     released.store(false, Ordering::SeqCst);
     let receipt = writer.append(vec![record(2)]).await.unwrap();
-    assert_eq!(metered.collect().get("inkpot.client.in_flight.bytes"), Some(&(bytes / 2)));
+    assert_eq!(metered.collect().get("inkpot.client.in_flight.size"), Some(&(bytes / 2)));
     let shared = session.watch();
     drop((writer, session));
     in_time(receipt).await.unwrap_err();
     until(|| shared.upgrade().is_none()).await;
-    assert_eq!(metered.collect().get("inkpot.client.in_flight.bytes"), None);
+    assert_eq!(metered.collect().get("inkpot.client.in_flight.size"), None);
 }
 
 #[tokio::test]
@@ -209,17 +209,20 @@ async fn names_and_units_are_those_of_the_docs_and_ucum() {
     let expected = [
         ("append.duration", "s"),
         ("appends", "{append}"),
-        ("bytes", "By"),
         ("in_flight.appends", "{append}"),
-        ("in_flight.bytes", "By"),
+        ("in_flight.size", "By"),
+        ("io", "By"),
         ("reconnects", "{stream}"),
         ("records", "{record}"),
         ("refusals", "{refusal}"),
         ("window.waits", "{wait}"),
     ];
     assert_eq!(units, expected.map(|(name, unit)| (format!("inkpot.client.{name}"), unit.to_owned())));
-    let documented = |name: &str| include_str!("../lib.rs").contains(&format!(".{name}`"));
-    assert!(expected.iter().all(|(name, _)| documented(name)), "the docs of the crate name each metric");
+    let (crate_docs, page) = (include_str!("../lib.rs"), include_str!("../../../TELEMETRY.md"));
+    for (name, unit) in expected {
+        assert!(crate_docs.contains(&format!(".{name}`")), "the docs of the crate name {name}");
+        assert!(page.contains(&format!("| `inkpot.client.{name}` | `{unit}` |")), "TELEMETRY.md shows {name}");
+    }
 }
 
 /// The spans that have ended.
