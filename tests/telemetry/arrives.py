@@ -19,13 +19,14 @@ from writing import Account, Client, payload
 CONFIG = """
 shards = 1
 [flush]
-delay = "500ms"
+delay = "1s"
 records = 1000
 [checkpoint]
 interval = "1s"
 [tenants.beta.limits]
 writes_in_flight = 2
 """
+SOON = 30  # seconds within which everything arrives; it is sent several times a second
 RESOURCE = {"deployment.environment.name": "test", "site": "north"}
 
 # Traces of clients; the appends of the second and third share a commit.
@@ -227,7 +228,7 @@ def run(server, collector):
         check_numbers(metrics, account)
 
     # While the server runs; and once more when nothing can come any more.
-    eventually_passes(all_of_it)
+    eventually_passes(all_of_it, SOON)
     server.terminate()
     collector.finish()
     all_of_it()

@@ -9,13 +9,7 @@ def value(any_value):
 
 
 def attributes(pairs):
-    return {k: shim(v) for k, v in ((pair.key, value(pair.value)) for pair in pairs)}  # SHIM
-
-
-def shim(v):  # SHIM
-    if isinstance(v, str) and v.isdigit(): v = int(v)  # SHIM
-    if isinstance(v, str) and v.startswith("DURABILITY_"): v = v[11:].lower()  # SHIM
-    return v  # SHIM
+    return {pair.key: value(pair.value) for pair in pairs}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -59,13 +59,13 @@ def check_append(spans, append):
     parent = append.caller
     if append.is_call:
         parent = check_call(spans, append).id
-    of_seq = [span for span in spans if span.name == "append" and span.attributes.get("inkpot.seq") == append.seq]
-    of_seq = [span for span in of_seq if (span.trace, span.parent) == (append.trace, parent)]
-    span = only(of_seq, f"span of append {append.seq} below {parent}")
+    below = [span for span in spans if (span.trace, span.parent) == (append.trace, parent)]
+    span = only([span for span in below if span.name == "append"], f"span of append {append.seq} below {parent}")
     expect(span.kind == SERVER, f"an append is of kind server, not {span.kind}")
     expected = {
         "inkpot.tenant": append.tenant,
         "inkpot.path": append.path,
+        "inkpot.seq": append.seq,
         "inkpot.bytes": append.size,
         "inkpot.durability": append.level,
     }
@@ -79,8 +79,8 @@ def check_append(spans, append):
 def check_call(spans, append):
     calls = [span for span in spans if (span.trace, span.parent) == (append.trace, append.caller)]
     call = only([span for span in calls if span.name == CALL], f"call below {append.caller}")
-    told = {key: call.attributes.get(key) for key in ("rpc.system.name", "rpc.response.status_code")}
-    expected = {"rpc.system.name": "grpc", "rpc.response.status_code": "OK"}
+    told = {key: call.attributes.get(key) for key in ("rpc.system.name", "rpc.method", "rpc.response.status_code")}
+    expected = {"rpc.system.name": "grpc", "rpc.method": CALL, "rpc.response.status_code": "OK"}
     expect(told == expected, f"the call tells {expected}, not {told}")
     expect(call.kind == SERVER, f"a call is of kind server, not {call.kind}")
     return call
@@ -128,7 +128,8 @@ def broken(spans):
     yield "a commit without links", changed("commit", links=[])
     yield "a commit that links to a stranger", changed("commit", links=[*commit.links, ("0" * 32, "1" * 16)])
     yield "a commit of another level", changed("commit", attributes={**commit.attributes, "inkpot.durability": "none"})
-    yield "an append of another file", changed("append", attributes={"inkpot.path": "another"})
+    append = [span for span in spans if span.name == "append"][-1]
+    yield "an append of another file", changed("append", attributes={**append.attributes, "inkpot.path": "another"})
     yield "an append below another span", changed("append", parent="1" * 16)
     if len(commit.links) > 1:
         yield "an append of another commit", changed("append", links=[(commit.trace, "1" * 16)])

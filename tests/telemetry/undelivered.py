@@ -18,7 +18,7 @@ from writing import Account, Client, payload
 
 SIGNALS = ("logs", "metrics", "traces")
 LOST, AGAIN = "telemetry cannot be delivered", "telemetry is delivered again"
-PATIENCE = "1000"  # ms that the server gives the collector, so that nobody waits for the 10 s that are the default
+PATIENCE = "2000"  # ms that the server gives the collector, so that nobody waits for the 10 s that are the default
 BATCH = 20  # appends that are sent before their acks are waited for
 STOP = 10  # seconds within which the server has to stop, whatever the collector does
 

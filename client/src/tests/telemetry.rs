@@ -149,7 +149,7 @@ async fn acks_refusals_and_reconnects_are_counted() {
     let values = expected([
         ("appends", 3),
         ("records", 7),
-        ("bytes", 7 * record(0).len() as i64),
+        ("io", 7 * record(0).len() as i64),
         ("refusals disk_full", 1),
         ("refusals shard_closed", 1),
         ("reconnects Write", 1),
