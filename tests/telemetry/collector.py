@@ -23,8 +23,8 @@ LOG_ENDS = 5  # log records shown when a check fails
 
 
 def free_port():
-    """Below those that the system gives to connections: nobody takes it while its program is away, and nobody who tries to
-    reach that program connects to himself."""
+    """Below those that the system gives to connections: nobody takes it while its program is away, and nobody who tries
+    to reach that program connects to himself."""
     end = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while is_open(port := random.randrange(end // 2, end)):
         pass

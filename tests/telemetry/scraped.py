@@ -1,5 +1,5 @@
-"""Prometheus scrapes a server that has work of every kind and is killed in the middle: it has every metric of TELEMETRY.md,
-and every query of the dashboard has data.
+"""Prometheus scrapes a server that has work of every kind and is killed in the middle: it has every metric of
+TELEMETRY.md, and every query of the dashboard has data.
 
     scraped.py DASHBOARD.json       INKPOTD names the server, PROMETHEUS the other, WORK a folder
 """

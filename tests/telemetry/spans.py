@@ -32,8 +32,8 @@ def only(spans, what):
 
 
 def check(spans, appends):
-    """Holds all `spans` of the traces of `appends` against the drawing in TELEMETRY.md. `appends` are the traced ones of
-    one commit, in the order in which they were sent."""
+    """Holds all `spans` of the traces of `appends` against the drawing in TELEMETRY.md. `appends` are the traced ones
+    of one commit, in the order in which they were sent."""
     found = [check_append(spans, append) for append in appends]
     commit = check_commit(spans, found, appends[0].level)
     for append, span in zip(appends, found):

@@ -43,18 +43,43 @@ impl ShardWriter {
         }
         self.in_hand = Some((Arc::clone(session), number, seq));
         let at = Times { since, now };
-        let taken = write.body.and_then(|body| self.decide(session, number, &mut channel, seq, body, at));
-        if let Err(mut refused) = taken {
-            if channel.refused && refused.reason != ErrorReason::ProducerFenced {
-                self.name_earlier(&channel, seq, &mut refused);
+        let mut trace = None;
+        let taken = write.body.and_then(|mut body| {
+            trace = body.trace.take();
+            self.decide(session, number, &mut channel, seq, body, at)
+        });
+        match (taken, trace) {
+            (Ok(offset), Some(mut trace)) => {
+                trace.taken(offset);
+                self.traces.push(*trace);
             }
-            channel.refused = true;
-            // A refusal that tells how far file or producer have come waits until that is durable.
-            self.sync_wanted |= refused.expected_seq.is_some() || refused.expected_offset.is_some();
-            self.answers.nack(session, number, seq, refused);
+            (Ok(_), None) => {}
+            (Err(refused), trace) => {
+                if let Some(trace) = trace {
+                    trace.refused(refused.reason);
+                }
+                self.refuse(session, number, &mut channel, seq, refused);
+            }
         }
         self.channels.insert((session.id, number), channel);
         self.in_hand = None;
+    }
+
+    fn refuse(
+        &mut self,
+        session: &Arc<SessionLink>,
+        number: u32,
+        channel: &mut Channel,
+        seq: u64,
+        mut refused: Box<Refused>,
+    ) {
+        if channel.refused && refused.reason != ErrorReason::ProducerFenced {
+            self.name_earlier(channel, seq, &mut refused);
+        }
+        channel.refused = true;
+        // A refusal that tells how far file or producer have come waits until that is durable.
+        self.sync_wanted |= refused.expected_seq.is_some() || refused.expected_offset.is_some();
+        self.answers.nack(session, number, seq, refused);
     }
 
     fn no_channel(&self, session: u64, number: u32) -> Refused {
@@ -77,6 +102,7 @@ impl ShardWriter {
         }
     }
 
+    /// Returns where the append begins, unless that is no longer remembered.
     fn decide(
         &mut self,
         session: &Arc<SessionLink>,
@@ -85,7 +111,7 @@ impl ShardWriter {
         seq: u64,
         body: WriteBody,
         Times { since, now }: Times,
-    ) -> Result<(), Box<Refused>> {
+    ) -> Result<Option<u64>, Box<Refused>> {
         let Some(file) = self.files.get(channel.file) else {
             return Err(Box::new(closed("the file is not open any more")));
         };
@@ -120,11 +146,7 @@ impl ShardWriter {
         let taken = Taken { seq, range, duplicate, generation, synced_seq, records: body.records, since };
         self.answers.ack(session, number, taken);
         self.keep_permit(body.permit);
-        if let Some(mut trace) = body.trace {
-            trace.taken();
-            self.traces.push(*trace);
-        }
-        Ok(())
+        Ok(range.map(|(first, _)| first))
     }
 
     /// Carries out a decision in memory, and puts it into the frame. Returns where its data begins there.

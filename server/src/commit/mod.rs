@@ -415,7 +415,7 @@ impl ShardWriter {
         }
         self.answers.release(level, &self.metrics);
         if let Some(trace) = self.trace.take() {
-            trace.end(level.as_str_name());
+            trace.end(level);
         }
         Ok(())
     }

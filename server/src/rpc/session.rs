@@ -21,7 +21,7 @@ use crate::{
         ids::{FastMap, FileKey},
         outbox::Event,
     },
-    telemetry::trace::AppendTrace,
+    telemetry::trace::{AppendTrace, SessionTrace},
 };
 use ending::End;
 pub(super) use frames::{never_fits, no_room};
@@ -31,6 +31,7 @@ use inkpot_proto::{
     path::FilePath,
     v1::{ErrorReason, WriteRequest},
 };
+use opentelemetry::trace::SpanContext;
 use std::{
     pin::pin,
     sync::Arc,
@@ -83,6 +84,9 @@ pub struct Session {
     _place: OwnedSemaphorePermit,
     /// The place among those of the tenant.
     _entered: Entered,
+    /// The trace of the call, if it is sampled, and what it gives to the next append.
+    trace: Option<SessionTrace>,
+    inherited: Option<SpanContext>,
 }
 
 /// Appends for one shard, and when the first of them was read.
@@ -100,7 +104,7 @@ impl Group {
 }
 
 impl Session {
-    /// A session without channels.
+    /// A session without channels. Belongs to the trace of the present call.
     #[must_use]
     pub fn new(
         services: Arc<Services>,
@@ -120,6 +124,8 @@ impl Session {
             in_hand: Vec::new(),
             _place: place,
             _entered: entered,
+            trace: SessionTrace::of_call(),
+            inherited: None,
         }
     }
 
@@ -163,6 +169,7 @@ impl Session {
                 () = &mut silence, if is_first => return End::Failed(ending::no_first_message(first)),
             };
             is_first = false;
+            self.inherited = self.trace.as_mut().and_then(|trace| trace.due(Instant::now()));
             for WriteRequest { frame } in frames.drain(..) {
                 if self.take(frame).await.is_err() {
                     return End::Draining;

@@ -3,6 +3,10 @@
 //!
 //! Names and units follow the conventions of OpenTelemetry; those of calls and of the process are theirs.
 
+use inkpot_proto::{
+    error::reason_name,
+    v1::{Durability, ErrorReason},
+};
 use std::fmt;
 
 /// Attribute: whose. The tenants seen first have their name, up to `telemetry.max_tenants`; all others are `other`.
@@ -25,6 +29,18 @@ pub const RPC_METHOD: &str = "rpc.method";
 pub const RPC_STATUS: &str = "rpc.response.status_code";
 /// Attribute of processor time: `user` or `system`.
 pub const CPU_MODE: &str = "cpu.mode";
+
+/// Value of [`REASON`]: `sequence_gap`.
+#[must_use]
+pub fn reason_in_words(reason: ErrorReason) -> String {
+    reason_name(reason).to_ascii_lowercase()
+}
+
+/// Value of [`DURABILITY`].
+#[must_use]
+pub fn level_in_words(level: Durability) -> &'static str {
+    if level >= Durability::Synced { "synced" } else { "written" }
+}
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

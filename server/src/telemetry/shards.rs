@@ -120,10 +120,11 @@ impl ShardMetrics {
             Distribution(instruments::histogram(meter, metric).bind(std::slice::from_ref(attribute)))
         };
         let of_shard = |metric| bound(metric, &shard);
-        let level = |name: &'static str| bound(&names::WRITE_DURATION, &KeyValue::new(names::DURABILITY, name));
+        let level =
+            |level| bound(&names::WRITE_DURATION, &KeyValue::new(names::DURABILITY, names::level_in_words(level)));
         Self {
             number,
-            write_duration: [level(WRITTEN), level(SYNCED)],
+            write_duration: [level(Durability::Written), level(Durability::Synced)],
             queue_duration: of_shard(&names::QUEUE_DURATION),
             commit_duration: of_shard(&names::COMMIT_DURATION),
             commit_appends: of_shard(&names::COMMIT_APPENDS),
@@ -158,11 +159,6 @@ impl ShardMetrics {
         &self.write_duration[usize::from(level >= Durability::Synced)]
     }
 }
-
-/// Value of [`names::DURABILITY`].
-pub(super) const WRITTEN: &str = "written";
-/// Value of [`names::DURABILITY`].
-pub(super) const SYNCED: &str = "synced";
 
 /// Lets whoever collects read the numbers of all shards.
 pub(super) fn observe(meter: &Meter, shards: &[Arc<ShardMetrics>]) {

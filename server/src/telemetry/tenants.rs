@@ -1,10 +1,6 @@
 //! What is counted per tenant.
 
-use super::{
-    instruments::{self},
-    names,
-    shards::{Cell, SYNCED, WRITTEN},
-};
+use super::{instruments, names, shards::Cell};
 use inkpot_proto::v1::{Durability, ErrorReason};
 use opentelemetry::{KeyValue, metrics::Meter};
 use std::{
@@ -114,12 +110,12 @@ pub(super) fn observe(meter: &Meter, tenants: &Arc<dyn Tenants>) {
         observe_one(meter, metric, tenants, None, move |usage, add| add("", read(usage)));
     }
     observe_one(meter, &names::WRITE_APPENDS, tenants, Some(names::DURABILITY), |usage, add| {
-        add(WRITTEN, usage.tally.written.get());
-        add(SYNCED, usage.tally.synced.get());
+        add(names::level_in_words(Durability::Written), usage.tally.written.get());
+        add(names::level_in_words(Durability::Synced), usage.tally.synced.get());
     });
     observe_one(meter, &names::WRITE_REFUSALS, tenants, Some(names::REASON), |usage, add| {
         let refusals = usage.tally.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        refusals.iter().for_each(|(reason, count)| add(&in_words(*reason), *count));
+        refusals.iter().for_each(|(reason, count)| add(&names::reason_in_words(*reason), *count));
     });
     observe_one(meter, &names::ADMISSION_REFUSALS, tenants, Some(names::LIMIT), |usage, add| {
         let no_room = usage.tally.no_room.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,11 +154,6 @@ fn observe_one(
             }
         }
     });
-}
-
-/// A reason as an attribute: `sequence_gap`.
-fn in_words(reason: ErrorReason) -> String {
-    reason.as_str_name().trim_start_matches("ERROR_REASON_").to_ascii_lowercase()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The trace of a write: spans for the append and its stages, and one for the commit that carried it.
 //!
-//! A span is made for an append only if its client sampled it: a `traceparent` of its own, or the trace of its unary
-//! call. Nothing is made for any other append, and a bound on traced appends per second keeps a client that samples
-//! everything from costing the others anything.
+//! A span is made for an append that its client sampled (a `traceparent` of its own, or the trace of its unary call), and
+//! for a few appends of a session whose call is sampled. Nothing is made for any other append, and a bound on traced
+//! appends per second keeps a client that samples everything from costing the others anything.
 //!
 //! ```text
 //! append ─┬─ admission     from reading it to having its permits
@@ -11,10 +11,12 @@
 //!                    └─ wal.sync      the other appends link to it
 //! ```
 
+use super::names::{DURABILITY, REASON, level_in_words, reason_in_words};
+use inkpot_proto::v1::{Durability, ErrorReason};
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, TextMapPropagator},
-    trace::{Link, SpanContext, SpanKind, TraceContextExt, TraceId},
+    trace::{Link, SpanContext, SpanKind, Status, TraceContextExt, TraceId},
 };
 use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
@@ -25,10 +27,15 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tracing::{Span, field::Empty, info_span, span::EnteredSpan};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// Appends that share the trace of their session, at most.
+const SESSION_APPENDS: u32 = 1000;
+/// ... and how long after the one before.
+const SESSION_PAUSE: Duration = Duration::from_secs(1);
 
 /// Header and field that carry the W3C trace context.
 const TRACEPARENT: &str = "traceparent";
@@ -162,16 +169,44 @@ impl Tracing {
             otel.kind = "server",
             inkpot.tenant = of.tenant,
             inkpot.path = of.path,
-            inkpot.channel = of.channel,
-            inkpot.seq = of.seq,
-            inkpot.bytes = of.bytes,
+            inkpot.channel = i64::from(of.channel),
+            inkpot.seq = signed(of.seq),
+            inkpot.bytes = signed(of.bytes as u64),
             inkpot.offset = Empty,
             inkpot.durability = Empty,
+            inkpot.reason = Empty,
         );
         // Fails only without a layer that exports spans, and then there is nothing to be a child of.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
         let stage = info_span!(parent: &span, "admission");
         Some(Box::new(AppendTrace { span, stage }))
+    }
+}
+
+/// The sampled call of a session, as far as its appends share its trace: one in a second, because a session may last for
+/// days, and a trace is looked at as a whole.
+#[derive(Debug)]
+pub struct SessionTrace {
+    parent: SpanContext,
+    last: Option<Instant>,
+    left: u32,
+}
+
+impl SessionTrace {
+    /// That of the present call, if it is sampled.
+    #[must_use]
+    pub fn of_call() -> Option<Self> {
+        of_call().map(|parent| Self { parent, last: None, left: SESSION_APPENDS })
+    }
+
+    /// What the next append belongs to, if one is due.
+    pub fn due(&mut self, now: Instant) -> Option<SpanContext> {
+        let waits = self.last.is_some_and(|last| now.saturating_duration_since(last) < SESSION_PAUSE);
+        if waits || self.left == 0 {
+            return None;
+        }
+        (self.last, self.left) = (Some(now), self.left - 1);
+        Some(self.parent.clone())
     }
 }
 
@@ -205,9 +240,19 @@ impl AppendTrace {
         self
     }
 
-    /// A commit has taken it.
-    pub fn taken(&mut self) {
+    /// A commit has taken it, to begin at `offset`; none for a duplicate that is no longer remembered.
+    pub fn taken(&mut self, offset: Option<u64>) {
         self.stage = Span::none();
+        if let Some(offset) = offset {
+            self.span.record("inkpot.offset", signed(offset));
+        }
+    }
+
+    /// It is refused, and ends here.
+    pub fn refused(self, reason: ErrorReason) {
+        let reason = reason_in_words(reason);
+        self.span.record(REASON, reason.as_str());
+        self.span.set_status(Status::error(reason));
     }
 }
 
@@ -223,7 +268,8 @@ impl CommitTrace {
     #[must_use]
     pub fn begin(shard: u32, appends: Vec<AppendTrace>) -> Option<Self> {
         let first = appends.first()?;
-        let span = info_span!(parent: &first.span, "commit", inkpot.shard = shard, inkpot.durability = Empty);
+        let span =
+            info_span!(parent: &first.span, "commit", inkpot.shard = i64::from(shard), inkpot.durability = Empty);
         let commit = span.context().span().span_context().clone();
         for (at, append) in appends.iter().enumerate() {
             span.add_link(append.span.context().span().span_context().clone());
@@ -245,11 +291,17 @@ impl CommitTrace {
     }
 
     /// The commit is through; all its appends were told so.
-    pub fn end(self, level: &'static str) {
+    pub fn end(self, level: Durability) {
+        let level = level_in_words(level);
         for span in self.appends.iter().map(|append| &append.span).chain([&self.span]) {
-            span.record("inkpot.durability", level);
+            span.record(DURABILITY, level);
         }
     }
+}
+
+/// As spans have numbers. Offsets and seqs fit.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

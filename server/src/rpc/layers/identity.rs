@@ -2,6 +2,7 @@
 
 use super::{Request, Response, method, refuse};
 use crate::config::{Config, DEFAULT_TENANT};
+use crate::telemetry::names;
 use futures_util::future::{Either, Ready, ready};
 use http::{HeaderMap, header::AUTHORIZATION};
 use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
@@ -92,7 +93,7 @@ where
         }
         match identify(&self.layer.known, request.headers()) {
             Ok(identity) => {
-                tracing::Span::current().record("tenant", tracing::field::display(&identity.tenant));
+                tracing::Span::current().record(names::TENANT, tracing::field::display(&identity.tenant));
                 request.extensions_mut().insert(identity);
                 Either::Left(self.inner.call(request))
             }

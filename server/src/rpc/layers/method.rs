@@ -28,10 +28,13 @@ pub(super) const KNOWN: [&str; 11] = [
     "inkpot.v1.FileService/CommitFiles",
 ];
 
+/// The name of whatever is not served; so the conventions for RPC have it.
+pub(super) const OTHER: &str = "_OTHER";
+
 /// The name of a method that is served. Whatever else is called has one name for all: callers choose those.
 pub(super) fn known(path: &str) -> &'static str {
     let called = path.trim_start_matches('/');
-    KNOWN.iter().find(|name| **name == called).copied().unwrap_or("_OTHER")
+    KNOWN.iter().find(|name| **name == called).copied().unwrap_or(OTHER)
 }
 
 /// Health is asked often, by callers that have no token.

@@ -79,15 +79,18 @@ fn span(request: &Request<Body>, known: &'static str) -> Span {
         "rpc",
         otel.name = known,
         otel.kind = "server",
-        method = ?request.uri().path(),
+        rpc.method = known,
+        rpc.method_original = Empty,
         peer,
-        tenant = Empty
+        inkpot.tenant = Empty
     );
+    if known == method::OTHER {
+        span.record("rpc.method_original", tracing::field::debug(request.uri().path()));
+    }
     // Fails only where no layer exports spans: then there is nothing to be a child of.
     let _ = span.set_parent(trace::of_headers(request.headers()));
     // Not as fields: they would stand in every log line of the call.
     span.set_attribute(names::RPC_SYSTEM, "grpc");
-    span.set_attribute(names::RPC_METHOD, known);
     span
 }
 

@@ -11,6 +11,7 @@ use inkpot_proto::{
     error::Refused,
     v1::{self, ErrorReason, write_request::Frame},
 };
+use opentelemetry::trace::SpanContext;
 use std::{sync::Arc, time::Instant};
 
 impl Session {
@@ -57,6 +58,7 @@ impl Session {
     /// Puts an append, or its refusal, in its place; gives it back if it has to wait for room.
     fn append(&mut self, append: v1::Append) -> Option<Waiting> {
         let v1::Append { channel, seq, .. } = append;
+        let inherited = self.inherited.take();
         let Some(known) = self.channels.get(&channel) else {
             self.link.outbox.tell(Event::Refuse { channel, seq, refused: unknown_channel(channel) });
             return None;
@@ -65,14 +67,19 @@ impl Session {
         let body = match convert::append(append, &known.terms, &self.services.config.limits) {
             Ok(append) => match self.admit(&append, known) {
                 Ok(permit) => {
-                    let trace = self.trace(&append, channel, seq, known);
+                    let trace = self.trace(&append, inherited, channel, seq, known);
                     Ok(append.into_body(permit, trace))
                 }
                 Err(NoRoom::Wait(limit)) => {
-                    let trace = self.trace(&append, channel, seq, known);
+                    let trace = self.trace(&append, inherited, channel, seq, known);
                     return Some(Waiting { shard, channel, seq, append, limit, trace, since: Instant::now() });
                 }
-                Err(NoRoom::Refuse(refused)) => Err(refused),
+                Err(NoRoom::Refuse(refused)) => {
+                    if let Some(trace) = self.trace(&append, inherited, channel, seq, known) {
+                        trace.refused(refused.reason);
+                    }
+                    Err(refused)
+                }
             },
             Err(refused) => Err(Box::new(in_place(refused, channel, seq, known))),
         };
@@ -81,8 +88,15 @@ impl Session {
     }
 
     /// The spans of an append, if it is traced.
-    fn trace(&self, append: &Checked, channel: u32, seq: u64, known: &Channel) -> Option<Box<AppendTrace>> {
-        let parent = append.parent.as_ref()?;
+    fn trace(
+        &self,
+        append: &Checked,
+        inherited: Option<SpanContext>,
+        channel: u32,
+        seq: u64,
+        known: &Channel,
+    ) -> Option<Box<AppendTrace>> {
+        let parent = append.parent.as_ref().or(inherited.as_ref())?;
         let tenant = self.link.tenant.name.as_str();
         let of = trace::Append { tenant, path: known.path.as_str(), channel, seq, bytes: append.data.len() };
         self.services.tracing.append(parent, of)

@@ -82,16 +82,22 @@ fn the_context_of_a_call_comes_from_its_headers() {
 fn a_write_is_one_trace_through_admission_queue_and_commit() {
     let spans = spans(|| {
         let mut append = traced(&Tracing::new(10), SAMPLED);
-        append.taken();
+        append.taken(Some(4096));
         let commit = CommitTrace::begin(3, vec![append]).unwrap();
         drop(commit.write());
         drop(commit.sync());
-        commit.end("SYNCED");
+        commit.end(Durability::Synced);
     });
     let append = spans.one("append");
     assert_eq!(append.parent_span_id.to_string(), "b7ad6b7169203331");
     assert_eq!(attribute(&append, "inkpot.path"), "a.log");
-    assert_eq!(attribute(&append, "inkpot.durability"), "SYNCED");
+    assert_eq!(attribute(&append, "inkpot.durability"), "synced");
+    let number = |span: &SpanData, key: &str| {
+        let found = span.attributes.iter().find(|found| found.key.as_str() == key);
+        found.map(|found| found.value.clone()).unwrap()
+    };
+    assert_eq!(number(&append, "inkpot.offset"), opentelemetry::Value::I64(4096));
+    assert_eq!(number(&append, "inkpot.seq"), opentelemetry::Value::I64(7));
     let commit = spans.one("commit");
     for (child, parent) in
         [("admission", &append), ("queue", &append), ("commit", &append), ("wal.write", &commit), ("wal.sync", &commit)]
@@ -100,7 +106,7 @@ fn a_write_is_one_trace_through_admission_queue_and_commit() {
         assert_eq!(child.parent_span_id, parent.span_context.span_id(), "{}", child.name);
         assert_eq!(child.span_context.trace_id(), append.span_context.trace_id(), "{}", child.name);
     }
-    assert_eq!(attribute(&commit, "inkpot.shard"), "3");
+    assert_eq!(number(&commit, "inkpot.shard"), opentelemetry::Value::I64(3));
 }
 
 #[test]
@@ -108,7 +114,7 @@ fn a_commit_links_to_every_traced_append_and_they_to_it() {
     let spans = spans(|| {
         let tracing = Tracing::new(10);
         let appends = vec![traced(&tracing, SAMPLED), traced(&tracing, OTHER)];
-        CommitTrace::begin(0, appends).unwrap().end("WRITTEN");
+        CommitTrace::begin(0, appends).unwrap().end(Durability::Written);
     });
     let commit = spans.one("commit");
     let appends = spans.named("append");
@@ -119,6 +125,25 @@ fn a_commit_links_to_every_traced_append_and_they_to_it() {
     let of_other_trace = appends.iter().find(|append| append.span_context.trace_id() != commit.span_context.trace_id());
     let links = &of_other_trace.unwrap().links;
     assert!(links.iter().any(|link| link.span_context.span_id() == commit.span_context.span_id()));
+}
+
+#[test]
+fn a_sampled_session_shares_its_trace_with_one_append_a_second_and_not_for_ever() {
+    let parent = of_field(SAMPLED).unwrap();
+    let mut session = SessionTrace { parent: parent.clone(), last: None, left: SESSION_APPENDS };
+    let begin = Instant::now();
+    assert_eq!(session.due(begin), Some(parent));
+    assert_eq!(session.due(begin + SESSION_PAUSE / 2), None);
+    let due = (1..2 * SESSION_APPENDS).filter(|n| session.due(begin + *n * SESSION_PAUSE).is_some()).count();
+    assert_eq!(due, SESSION_APPENDS as usize - 1);
+}
+
+#[test]
+fn a_refused_append_ends_with_its_reason() {
+    let spans = spans(|| traced(&Tracing::new(10), SAMPLED).refused(ErrorReason::SequenceGap));
+    let append = spans.one("append");
+    assert_eq!(attribute(&append, "inkpot.reason"), "sequence_gap");
+    assert_eq!(append.status, Status::error("sequence_gap"));
 }
 
 #[test]
