@@ -13,7 +13,7 @@ from statistics import median
 
 LOADS = (
     ("100 B, one a message, 100 files", ["--record-size", "100", "--files", "100", "--window", "1024"]),
-    ("100 B, batches of 100, 100 files", ["--record-size", "100", "--files", "100", "--batch", "100", "--window", "1024"]),
+    ("100 B, batches of 100", ["--record-size", "100", "--files", "100", "--batch", "100", "--window", "1024"]),
     ("100 B, one a message, 10 000 files", ["--record-size", "100", "--files", "10000", "--window", "1024"]),
     ("1 KiB, one in flight", ["--record-size", "1024", "--producers", "1", "--connections", "1", "--window", "1"]),
 )

@@ -65,14 +65,7 @@ impl Telemetry {
     /// If the system has no thread for it.
     pub fn start(config: &Config) -> io::Result<Self> {
         let (wishes, mut problems) = Wishes::read(export::from_environment);
-        let mut telemetry = Self {
-            started: Instant::now(),
-            meter: no_meter(),
-            registry: Registry::new(),
-            providers: Providers::default(),
-            states: States::default(),
-            runtime: None,
-        };
+        let mut telemetry = Self::off();
         if export::is_wanted(wishes, &config.telemetry) {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
