@@ -30,6 +30,7 @@ impl GlobalArgs {
 
     /// A client of it with the defaults of the library.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        self.target()?.connect().await
+        let target = self.target()?;
+        target.connect(target.builder()).await
     }
 }

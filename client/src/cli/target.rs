@@ -116,7 +116,7 @@ impl Target {
         Ok(Self { endpoint, token })
     }
 
-    pub(crate) fn endpoint(&self) -> &str {
+    fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
@@ -129,8 +129,8 @@ impl Target {
         }
     }
 
-    /// A connected client with the defaults of the library.
-    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        self.builder().connect().await.map_err(|error| Failure::reading(self.endpoint(), &error))
+    /// A client with these settings.
+    pub(crate) async fn connect(&self, builder: ClientBuilder) -> Result<Client, Failure> {
+        builder.connect().await.map_err(|error| Failure::reading(self.endpoint(), &error))
     }
 }
