@@ -120,7 +120,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
 
 async fn open(global: &GlobalArgs, args: &Args) -> Result<(Session, Writer), Failure> {
     let target = global.target()?;
-    let client = target.connect(target.builder().give_up_after(args.give_up_after)).await?;
+    let client = target.connect(target.builder()?.give_up_after(args.give_up_after)).await?;
     let session = client.session().await;
     // Nothing has been sent, so nothing is in doubt.
     let opened = session.open(&args.path, args.options()).await;

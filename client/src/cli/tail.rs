@@ -38,7 +38,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let target = global.target()?;
     // One who follows waits for the server, however long it is gone.
-    let files = target.connect(target.builder().give_up_after(Duration::MAX)).await?.files();
+    let files = target.connect(target.builder()?.give_up_after(Duration::MAX)).await?.files();
     let failed = |error: &Error| Failure::reading(&args.path, error);
     let (start, end) = match files.stat(&args.path).await {
         Ok(file) => (last_lines(&files, &args.path, file.size, args.lines).await.map_err(|e| failed(&e))?, file.size),
