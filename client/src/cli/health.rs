@@ -132,11 +132,7 @@ impl Probe {
     }
 
     fn show(&self, status: &'static str, time: Option<String>) -> Result<(), Failure> {
-        let answer = Answer { time, status, service: &self.args.service };
-        match self.format {
-            Format::Json => output::emit_json(&answer),
-            Format::Text => output::emit_line(&answer),
-        }
+        output::answer(self.format, &Answer { time, status, service: &self.args.service })
     }
 
     fn failure(&self, status: &Status) -> Failure {

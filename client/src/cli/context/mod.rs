@@ -123,8 +123,8 @@ async fn add(global: &GlobalArgs, name: Name) -> Result<(), Failure> {
         contexts.contexts.insert(name.clone(), context);
         Described::new(contexts, &name)
     })?;
-    let words =
-        format_args!("context {name} is {}; `inkpot context use {name}` makes it the current one", added.endpoint);
+    let Described { endpoint, .. } = &added;
+    let words = format_args!("context {name} is {endpoint}; `inkpot context use {name}` makes it the current one");
     added.report(global.format, words)
 }
 
@@ -162,11 +162,7 @@ fn remove(format: Format, name: Name) -> Result<(), Failure> {
 fn list(format: Format) -> Result<(), Failure> {
     let contexts = Contexts::load()?;
     for name in contexts.contexts.keys() {
-        let described = Described::new(&contexts, name)?;
-        match format {
-            Format::Json => output::emit_json(&described)?,
-            Format::Text => output::emit_line(&described)?,
-        }
+        output::answer(format, &Described::new(&contexts, name)?)?;
     }
     Ok(())
 }
@@ -206,8 +202,5 @@ fn show(global: &GlobalArgs) -> Result<(), Failure> {
         context: if let Origin::Context(name) = origin { Some(name) } else { None },
         context_file: store::path(),
     };
-    match global.format {
-        Format::Json => output::emit_json(&shown),
-        Format::Text => output::emit_line(&shown),
-    }
+    output::answer(global.format, &shown)
 }
