@@ -81,6 +81,14 @@ impl Client {
         Session::start(Arc::clone(&self.settings))
     }
 
+    /// The connection of everything but sessions, for other gRPC services of the same server, such as
+    /// `grpc.health.v1.Health`: it has the times and the TLS of this client, and is made again whenever it is lost. What is
+    /// called on it carries no token, no trace context, and no deadline.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     fn writes(&self) -> WriteServiceClient<Channel> {
         WriteServiceClient::new(self.channel.clone())
     }

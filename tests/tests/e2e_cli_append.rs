@@ -347,9 +347,7 @@ fn endpoint_comes_from_the_argument_or_the_environment() {
     let endpoint = server.endpoint();
     let with_argument = args.into_iter().chain(["--endpoint", &endpoint]);
     let _ = run(Tool::new(with_argument).env("INKPOT_ENDPOINT", nobody)).exit(0);
-    for (endpoint, reason) in
-        [("ftp://h", "the scheme must be http"), ("https://h", "no TLS"), ("http://", "not valid")]
-    {
+    for (endpoint, reason) in [("ftp://h", "the scheme must be http"), ("http://", "not valid")] {
         let ended = run(Tool::new(args).env("INKPOT_ENDPOINT", endpoint)).exit(2);
         assert!(ended.stderr.contains(reason), "{}", ended.stderr);
     }

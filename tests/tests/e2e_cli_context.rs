@@ -124,8 +124,8 @@ fn contexts_are_added_listed_used_and_forgotten() {
     let json =
         |args: &[&str]| user.run(["--output", "json", "context"].into_iter().chain(args.iter().copied())).exit(0);
     assert_eq!(json(&["ls"]).text(), "");
-    let a = |current| json!({"name": "a", "endpoint": "host", "token_file": token, "current": current});
-    let b = json!({"name": "b.2", "endpoint": NOBODY, "token_file": null, "current": false});
+    let a = |current| json!({"name": "a", "endpoint": "host", "token_file": token, "tls": {}, "current": current});
+    let b = json!({"name": "b.2", "endpoint": NOBODY, "token_file": null, "tls": {}, "current": false});
     assert_eq!(json(&["add", "b.2", "--endpoint", NOBODY]).json(), b);
     assert_eq!(json(&["add", "a", "--endpoint", "host", "--token-file", &token]).json(), a(false));
     assert_eq!(json(&["use", "a"]).json(), a(true));
@@ -135,7 +135,8 @@ fn contexts_are_added_listed_used_and_forgotten() {
     assert_eq!(rows, [vec!["*", "a", "host", "token", "in", &token], vec!["b.2", NOBODY]]);
     let config = user.config().to_str().unwrap().to_owned();
     let shown = json!({
-        "endpoint": "host", "endpoint_from": "context a", "context": "a", "token_from": token, "context_file": config,
+        "endpoint": "host", "endpoint_from": "context a", "context": "a", "token_from": token, "tls": {},
+        "context_file": config,
     });
     assert_eq!(user.show([]), shown);
     let text = user.run(["context", "show"]).exit(0).text();
@@ -256,7 +257,7 @@ fn broken_file_is_named_with_its_line_and_stays_as_it_is() {
         ("colour = \"blue\"\n", "line 1: unknown field `colour`"),
         ("[contexts.a]\nendpoint = \"secret-0123\n", "line 2: "),
         ("[contexts.A]\nendpoint = \"h\"\n", "line 1: the name \"A\" is not"),
-        ("[contexts.a]\nendpoint = \"h\"\ntoken_file = \"t\"\n", "line 3: token_file must be an absolute path"),
+        ("[contexts.a]\nendpoint = \"h\"\ntoken_file = \"t\"\n", "line 3: this must be an absolute path"),
     ];
     for (text, why) in table {
         user.write_config(text);

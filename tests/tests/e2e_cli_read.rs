@@ -261,7 +261,8 @@ fn help_has_commands_by_use_examples_and_exit_statuses() {
     let help = Tool::new(["--help"]).run("").exit(0).text();
     let parts = ["Examples:", "inkpot demo", "inkpot tail -f", "Exit status:", "130", "Environment:"];
     let variables = ["INKPOT_ENDPOINT", "INKPOT_CONTEXT", "INKPOT_TOKEN", "INKPOT_CONTEXT_FILE"];
-    for part in parts.into_iter().chain(variables) {
+    let tls = ["INKPOT_CA_FILE", "INKPOT_CLIENT_CERT", "INKPOT_CLIENT_KEY", "INKPOT_SERVER_NAME"];
+    for part in parts.into_iter().chain(variables).chain(tls) {
         assert!(help.contains(part), "{part} is missing:\n{help}");
     }
     let rows = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());

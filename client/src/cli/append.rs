@@ -120,12 +120,11 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
 
 async fn open(global: &GlobalArgs, args: &Args) -> Result<(Session, Writer), Failure> {
     let target = global.target()?;
-    let client = target.builder().give_up_after(args.give_up_after).connect().await;
-    // Nothing has been sent, so nothing is in doubt.
-    let client = client.map_err(|error| Failure::reading(target.endpoint(), &error))?;
+    let client = target.connect(target.builder()?.give_up_after(args.give_up_after)).await?;
     let session = client.session().await;
-    let writer =
-        session.open(&args.path, args.options()).await.map_err(|error| Failure::reading(&args.path, &error))?;
+    // Nothing has been sent, so nothing is in doubt.
+    let opened = session.open(&args.path, args.options()).await;
+    let writer = opened.map_err(|error| Failure::reading(&args.path, &error))?;
     Ok((session, writer))
 }
 

@@ -5,8 +5,8 @@ use super::{
     global::GlobalArgs,
     output,
 };
-use futures_util::StreamExt;
-use inkpot_client::{Error, Files, ReadOptions};
+use futures_util::{Stream, StreamExt};
+use inkpot_client::{Error, ReadOptions, ReadResponse};
 use std::pin::pin;
 
 /// Write the bytes of a file to stdout
@@ -27,7 +27,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
     let files = global.connect().await?.files();
     let options = ReadOptions { offset: args.offset, limit: args.limit.unwrap_or(0), follow: false };
     let mut at = None;
-    match copy(&files, &args.path, options, &mut at).await? {
+    match copy(files.read(&args.path, options), &mut at).await? {
         None => Ok(Exit::Done),
         Some(error) => Err(Failure::reading(format_args!("{}{}", args.path, position(at)), &error)),
     }
@@ -43,12 +43,10 @@ fn position(at: Option<u64>) -> String {
 /// # Errors
 /// Stdout takes no more.
 pub(crate) async fn copy(
-    files: &Files,
-    path: &str,
-    options: ReadOptions,
+    pieces: impl Stream<Item = Result<ReadResponse, Error>>,
     at: &mut Option<u64>,
 ) -> Result<Option<Error>, Failure> {
-    let mut pieces = pin!(files.read(path, options));
+    let mut pieces = pin!(pieces);
     while let Some(piece) = pieces.next().await {
         match piece {
             Ok(piece) => {

@@ -64,9 +64,18 @@ impl Failure {
 
     /// What stopped a write: it matters whether the outcome is known.
     pub(crate) fn writing(what: impl Display, error: &Error) -> Self {
-        let unknown = error.outcome() == Outcome::Unknown || error.kind() == ErrorKind::GaveUp;
-        let exit = if unknown { Exit::Unknown } else { Exit::Error };
+        let exit = match (error.kind(), error.outcome()) {
+            (ErrorKind::Config, _) => Exit::Usage,
+            (ErrorKind::GaveUp, _) | (_, Outcome::Unknown) => Exit::Unknown,
+            _ => Exit::Error,
+        };
         Self::new(exit, named(what, error))
+    }
+
+    /// The same, with what may help.
+    pub(crate) fn with_advice(mut self, advice: &str) -> Self {
+        self.message.push_str(advice);
+        self
     }
 
     /// What stopped output to stdout. A reader that has seen enough is no failure.

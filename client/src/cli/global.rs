@@ -1,6 +1,6 @@
 //! Options that stand before or after any subcommand.
 
-use super::{context, failure::Failure, output::Format, target::Target};
+use super::{context, failure::Failure, output::Format, target::Target, tls::Tls};
 use inkpot_client::Client;
 use std::path::PathBuf;
 
@@ -20,6 +20,8 @@ pub(crate) struct GlobalArgs {
     /// Form of the answer on stdout
     #[arg(long = "output", global = true, value_enum, default_value_t = Format::Text, value_name = "FORM")]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
 }
 
 impl GlobalArgs {
@@ -30,6 +32,7 @@ impl GlobalArgs {
 
     /// A client of it with the defaults of the library.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        self.target()?.connect().await
+        let target = self.target()?;
+        target.connect(target.builder()?).await
     }
 }

@@ -4,10 +4,8 @@ use super::{
     failure::{Exit, Failure},
     global::GlobalArgs,
     output::{self, Format},
-    target::{self, Choice},
     units,
 };
-use inkpot_proto::limits::DEFAULT_PORT;
 use serde::Serialize;
 use std::{
     error::Error as _,
@@ -15,10 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::time;
-use tonic::{
-    Code, Response, Status,
-    transport::{Channel, Endpoint, Uri},
-};
+use tonic::{Code, Response, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 /// Our own word: there is no server that could say anything.
@@ -67,25 +62,11 @@ impl Args {
 
 /// Runs `inkpot health`.
 pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
-    let endpoint = Choice::new(global)?.endpoint;
-    let client = HealthClient::new(connect(&endpoint, args.timeout).await?);
-    let mut probe = Probe { client, endpoint, args, format: global.format, shown: None };
+    let target = global.target()?;
+    let builder = target.anonymous()?.connect_timeout(args.timeout).keepalive(PING_INTERVAL, args.timeout);
+    let client = HealthClient::new(target.connect(builder).await?.channel());
+    let mut probe = Probe { client, endpoint: target.endpoint, args, format: global.format, shown: None };
     if probe.args.watch { probe.watch().await } else { probe.check().await }
-}
-
-/// A connection without a token. It is made when it is first used.
-async fn connect(endpoint: &str, timeout: Duration) -> Result<Channel, Failure> {
-    target::check_endpoint(endpoint).await?;
-    let invalid = |error: &dyn fmt::Display| Failure::new(Exit::Usage, format!("endpoint {endpoint:?}: {error}"));
-    let uri: Uri = endpoint.parse().map_err(|error| invalid(&error))?;
-    let uri = match (uri.scheme(), uri.host()) {
-        (None, Some(host)) => format!("http://{host}:{}", uri.port_u16().unwrap_or(DEFAULT_PORT)),
-        _ => endpoint.to_owned(),
-    };
-    let endpoint = Endpoint::from_shared(uri).map_err(|error| invalid(&error))?;
-    let endpoint =
-        endpoint.connect_timeout(timeout).http2_keep_alive_interval(PING_INTERVAL).keep_alive_timeout(timeout);
-    Ok(endpoint.connect_lazy())
 }
 
 /// Asks, and shows the answers.
@@ -151,11 +132,7 @@ impl Probe {
     }
 
     fn show(&self, status: &'static str, time: Option<String>) -> Result<(), Failure> {
-        let answer = Answer { time, status, service: &self.args.service };
-        match self.format {
-            Format::Json => output::emit_json(&answer),
-            Format::Text => output::emit_line(&answer),
-        }
+        output::answer(self.format, &Answer { time, status, service: &self.args.service })
     }
 
     fn failure(&self, status: &Status) -> Failure {

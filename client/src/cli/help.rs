@@ -18,15 +18,20 @@ Examples:
   inkpot bench --spawn --against wire --batch 100  how fast this machine is, beside the bare transport";
 
 const SERVER: &str = "\
-Server and token:
+Server, token and TLS:
   server  first of --endpoint, INKPOT_ENDPOINT, --context, INKPOT_CONTEXT, current context, http://127.0.0.1:7411
-  token   first of --token-file, INKPOT_TOKEN, the token file of the context that named the server";
+  token   first of --token-file, INKPOT_TOKEN, the token file of the context that named the server
+  TLS     each of the TLS options, its variable, the context that named the server; certificate and key go together";
 
 const ENVIRONMENT: &str = "\
 Environment:
   INKPOT_ENDPOINT      as --endpoint
   INKPOT_CONTEXT       as --context
   INKPOT_TOKEN         the token itself
+  INKPOT_CA_FILE       as --ca-file
+  INKPOT_CLIENT_CERT   as --client-cert: the file, not what it holds
+  INKPOT_CLIENT_KEY    as --client-key: the file, not what it holds
+  INKPOT_SERVER_NAME   as --server-name
   INKPOT_CONTEXT_FILE  where the contexts are; else $XDG_CONFIG_HOME/inkpot/config.toml, ~/.config/inkpot/config.toml";
 
 /// Below the options of the tool itself.

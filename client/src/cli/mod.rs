@@ -22,6 +22,7 @@ mod server;
 mod stat;
 mod tail;
 mod target;
+mod tls;
 mod units;
 
 use clap::{CommandFactory, Parser, Subcommand};

@@ -64,6 +64,14 @@ pub(crate) fn emit_json(value: &impl Serialize) -> Result<(), Failure> {
     emit_line(json)
 }
 
+/// Writes an answer in the form that was asked for.
+pub(crate) fn answer(format: Format, value: &(impl Display + Serialize)) -> Result<(), Failure> {
+    match format {
+        Format::Json => emit_json(value),
+        Format::Text => emit_line(value),
+    }
+}
+
 /// A line of progress on stderr that nobody sees unless stderr is a terminal.
 pub(crate) fn spinner() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));

@@ -3,7 +3,7 @@
 use super::{
     failure::{Exit, Failure},
     global::GlobalArgs,
-    output::{self, Format},
+    output,
 };
 use inkpot_proto::v1::FileInfo;
 use serde::Serialize;
@@ -20,11 +20,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let files = global.connect().await?.files();
     let file = files.stat(&args.path).await.map_err(|error| Failure::reading(&args.path, &error))?;
-    let file = Described::from(file);
-    match global.format {
-        Format::Json => output::emit_json(&file)?,
-        Format::Text => output::emit_line(&file)?,
-    }
+    output::answer(global.format, &Described::from(file))?;
     Ok(Exit::Done)
 }
 

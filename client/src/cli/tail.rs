@@ -1,5 +1,4 @@
-//! `inkpot tail`: the last lines of a file, and with `-f` what comes later. Following goes on over lost connections
-//! from the byte where it stopped.
+//! `inkpot tail`: the last lines of a file, and with `-f` what comes later, for ever.
 
 use super::{
     cat,
@@ -8,14 +7,12 @@ use super::{
     output,
 };
 use futures_util::StreamExt;
-use inkpot_client::{Error, Files, ReadOptions};
+use inkpot_client::{Error, Files, ReadOptions, TailOptions};
 use inkpot_proto::v1::ErrorReason;
 use std::{pin::pin, time::Duration};
 
 /// Bytes looked at in one step backwards.
 const STEP_BYTES: u64 = 256 << 10;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -39,7 +36,9 @@ pub(crate) struct Args {
 
 /// Runs `inkpot tail`.
 pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
-    let files = global.connect().await?.files();
+    let target = global.target()?;
+    // One who follows waits for the server, however long it is gone.
+    let files = target.connect(target.builder()?.give_up_after(Duration::MAX)).await?.files();
     let failed = |error: &Error| Failure::reading(&args.path, error);
     let (start, end) = match files.stat(&args.path).await {
         Ok(file) => (last_lines(&files, &args.path, file.size, args.lines).await.map_err(|e| failed(&e))?, file.size),
@@ -51,32 +50,28 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
     }
     if start < end {
         let options = ReadOptions { offset: signed(start), limit: end - start, follow: false };
-        if let Some(error) = cat::copy(&files, &args.path, options, &mut None).await? {
+        if let Some(error) = cat::copy(files.read(&args.path, options), &mut None).await? {
             return Err(failed(&error));
         }
     }
     Ok(Exit::Done)
 }
 
-/// Writes everything from `at` on, for ever.
-async fn follow(files: &Files, path: &str, mut at: u64) -> Result<Exit, Failure> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let mut reached = Some(at);
-        let options = ReadOptions { offset: signed(at), limit: 0, follow: true };
-        let error = cat::copy(files, path, options, &mut reached).await?;
-        if let Some(error) = error.as_ref().filter(|error| !error.retryable()) {
-            return Err(Failure::reading(format_args!("{path} at byte {at}"), error));
-        }
-        let moved = reached.is_some_and(|reached| reached > at);
-        at = reached.unwrap_or(at);
-        if moved || pause == FIRST_PAUSE {
-            let why = error.map_or_else(|| "the server ended the read".to_owned(), |error| error.to_string());
+/// Writes everything from `start` on. Ends only with what following cannot get over.
+async fn follow(files: &Files, path: &str, start: u64) -> Result<Exit, Failure> {
+    let options = TailOptions { offset: signed(start), if_generation: None };
+    let mut told = None;
+    let tail = files.tail(path, options).on_retry(move |why, at| {
+        let at = at.unwrap_or(start);
+        // Once for each place, however often it is tried there.
+        if told.replace(at) != Some(at) {
             output::say(format_args!("inkpot: {why}; trying again from byte {at}"));
         }
-        pause = if moved { FIRST_PAUSE } else { pause };
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+    });
+    let mut at = Some(start);
+    match cat::copy(tail, &mut at).await? {
+        None => Ok(Exit::Done),
+        Some(error) => Err(Failure::reading(format_args!("{path} at byte {}", at.unwrap_or(start)), &error)),
     }
 }
 

@@ -1,15 +1,13 @@
-//! The server that a subcommand talks to: where it is, and who we are there.
+//! The server that a subcommand talks to: where it is, who we are there, and how both sides prove it.
 
 use super::{
-    context::{Contexts, Name},
+    context::{Context, Contexts, Name},
     failure::{Exit, Failure},
     global::GlobalArgs,
+    tls::Tls,
 };
 use inkpot_client::{Client, ClientBuilder};
-use std::{
-    env, fmt, fs,
-    path::{Path, PathBuf},
-};
+use std::{env, fmt, fs, path::PathBuf};
 
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7411";
 const TOKEN_VARIABLE: &str = "INKPOT_TOKEN";
@@ -39,6 +37,20 @@ pub(crate) enum TokenSource {
     Variable,
 }
 
+impl TokenSource {
+    /// The token; nothing if it is empty.
+    pub(crate) fn read(&self) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Variable => Ok(token_variable()),
+            Self::File(file) => {
+                let text = fs::read_to_string(file);
+                let failed = |error| Failure::new(Exit::Usage, format!("token file {}: {error}", file.display()));
+                Ok(some_token(&text.map_err(failed)?))
+            }
+        }
+    }
+}
+
 impl fmt::Display for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -48,89 +60,67 @@ impl fmt::Display for TokenSource {
     }
 }
 
-/// Which server, and where its token is: the options first, then what the environment says, then the context. The
-/// token of a context goes to no server but its own.
+/// Which server, where its token is, and how it is reached: the options first, then what the environment says, then the
+/// context. The token and the TLS settings of a context go to no server but its own.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
+pub(crate) struct Target {
     pub(crate) endpoint: String,
     pub(crate) origin: Origin,
     pub(crate) token: Option<TokenSource>,
+    pub(crate) tls: Tls,
 }
 
-impl Choice {
-    /// Reads the contexts only if no endpoint is given.
+impl Target {
+    /// Reads the contexts only if no endpoint is given. Reads no token.
     pub(crate) fn new(args: &GlobalArgs) -> Result<Self, Failure> {
-        let (endpoint, origin, kept_token) = match &args.endpoint {
-            Some(endpoint) => (endpoint.clone(), Origin::Endpoint, None),
+        let (kept, origin) = match &args.endpoint {
+            Some(endpoint) => (Context { endpoint: endpoint.clone(), ..Context::default() }, Origin::Endpoint),
             None => named(args.context.as_ref())?,
         };
         let variable = || token_variable().map(|_| TokenSource::Variable);
         let token = args.token_file.clone().map(TokenSource::File);
-        Ok(Self { endpoint, origin, token: token.or_else(variable).or(kept_token.map(TokenSource::File)) })
+        Ok(Self {
+            endpoint: kept.endpoint,
+            origin,
+            token: token.or_else(variable).or(kept.token_file.map(TokenSource::File)),
+            tls: args.tls.clone().or(kept.tls),
+        })
+    }
+
+    /// Settings of a client, to be adjusted.
+    pub(crate) fn builder(&self) -> Result<ClientBuilder, Failure> {
+        let builder = self.anonymous()?;
+        Ok(match self.token.as_ref().map_or(Ok(None), TokenSource::read)? {
+            Some(token) => builder.token(token),
+            None => builder,
+        })
+    }
+
+    /// Settings of a client that shows no token.
+    pub(crate) fn anonymous(&self) -> Result<ClientBuilder, Failure> {
+        self.tls.apply(Client::builder(&self.endpoint))
+    }
+
+    /// A client with these settings. Nothing is asked of the server; what no client can use is refused.
+    pub(crate) async fn connect(&self, builder: ClientBuilder) -> Result<Client, Failure> {
+        let client = builder.connect().await;
+        client.map_err(|error| Failure::reading(&self.endpoint, &error).with_advice(&self.tls.advice(error.message())))
     }
 }
 
-/// The server of this context, or of the current one, or the default; with its token file.
-fn named(name: Option<&Name>) -> Result<(String, Origin, Option<PathBuf>), Failure> {
+/// The context of this name, or the current one, or the default.
+fn named(name: Option<&Name>) -> Result<(Context, Origin), Failure> {
     let contexts = Contexts::load()?;
     let Some(name) = name.or(contexts.current.as_ref()) else {
-        return Ok((DEFAULT_ENDPOINT.to_owned(), Origin::Default, None));
+        return Ok((Context { endpoint: DEFAULT_ENDPOINT.to_owned(), ..Context::default() }, Origin::Default));
     };
-    let context = contexts.get(name)?;
-    Ok((context.endpoint.clone(), Origin::Context(name.clone()), context.token_file.clone()))
+    Ok((contexts.get(name)?.clone(), Origin::Context(name.clone())))
 }
 
 fn token_variable() -> Option<String> {
-    env::var(TOKEN_VARIABLE).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
+    env::var(TOKEN_VARIABLE).ok().and_then(|text| some_token(&text))
 }
 
-/// Refuses what no client can use as an endpoint. Nothing is asked of the server.
-pub(crate) async fn check_endpoint(endpoint: &str) -> Result<(), Failure> {
-    let checked = Client::builder(endpoint).connect().await;
-    checked.map(drop).map_err(|error| Failure::reading(endpoint, &error))
-}
-
-/// The token in a file; nothing if it is empty.
-pub(crate) fn read_token(file: &Path) -> Result<Option<String>, Failure> {
-    let token = fs::read_to_string(file)
-        .map_err(|error| Failure::new(Exit::Usage, format!("token file {}: {error}", file.display())))?;
-    Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
-}
-
-/// A server and the token for it.
-#[derive(Debug)]
-pub(crate) struct Target {
-    endpoint: String,
-    token: Option<String>,
-}
-
-impl Target {
-    /// Chooses the server, and reads the token, if there is one.
-    pub(crate) fn new(args: &GlobalArgs) -> Result<Self, Failure> {
-        let Choice { endpoint, token, .. } = Choice::new(args)?;
-        let token = match token {
-            Some(TokenSource::File(file)) => read_token(&file)?,
-            Some(TokenSource::Variable) => token_variable(),
-            None => None,
-        };
-        Ok(Self { endpoint, token })
-    }
-
-    pub(crate) fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// A client, to be adjusted.
-    pub(crate) fn builder(&self) -> ClientBuilder {
-        let builder = Client::builder(self.endpoint.clone());
-        match &self.token {
-            Some(token) => builder.token(token.clone()),
-            None => builder,
-        }
-    }
-
-    /// A connected client with the defaults of the library.
-    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
-        self.builder().connect().await.map_err(|error| Failure::reading(self.endpoint(), &error))
-    }
+fn some_token(text: &str) -> Option<String> {
+    Some(text.trim().to_owned()).filter(|token| !token.is_empty())
 }

@@ -2,6 +2,8 @@
 
 use super::{in_time, record, records, singly};
 use crate::{AppendOnce, Client, ClientBuilder, Error, ErrorKind, fake::Fake};
+use futures_util::stream;
+use inkpot_proto::v1::write_service_client::WriteServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use std::{fs, time::Duration};
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
@@ -58,6 +60,16 @@ async fn server_whose_ca_is_believed_is_spoken_to_from_file_and_memory() {
     append(Client::builder(bare).ca_file(&file).token("secret")).await.unwrap();
     assert_eq!(fake.world(|world| world.bytes("f")), records([1, 2, 1, 2]));
     assert_eq!(fake.world(|world| world.tokens.last().cloned().flatten()).as_deref(), Some("Bearer secret"));
+}
+
+#[tokio::test]
+async fn channel_for_other_services_has_the_tls_of_the_client_and_not_its_token() {
+    let ca = ca("ours");
+    let fake = Fake::over_tls(server(&ca, "127.0.0.1")).await;
+    let client = Client::builder(&fake.endpoint).ca_pem(ca.pem()).token("secret").connect().await.unwrap();
+    let mut other = WriteServiceClient::new(client.channel());
+    let _ = in_time(other.write(stream::empty())).await.unwrap();
+    assert_eq!(fake.world(|world| world.tokens.clone()), [None]);
 }
 
 #[tokio::test]

@@ -14,8 +14,17 @@ use toml::{
 /// Prefix of the variables of the server and its CLI.
 const PREFIX: &str = "INKPOT_";
 /// Names with our prefix that are not keys: the path of the file, and what the CLI takes.
-const NOT_KEYS: [&str; 5] =
-    ["INKPOT_CONFIG", "INKPOT_CONTEXT", "INKPOT_CONTEXT_FILE", "INKPOT_ENDPOINT", "INKPOT_TOKEN"];
+const NOT_KEYS: [&str; 9] = [
+    "INKPOT_CA_FILE",
+    "INKPOT_CLIENT_CERT",
+    "INKPOT_CLIENT_KEY",
+    "INKPOT_CONFIG",
+    "INKPOT_CONTEXT",
+    "INKPOT_CONTEXT_FILE",
+    "INKPOT_ENDPOINT",
+    "INKPOT_SERVER_NAME",
+    "INKPOT_TOKEN",
+];
 
 /// Where an entry stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -125,7 +125,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
 /// A run against the server of the user, on files of its own.
 async fn remote(global: &GlobalArgs, load: &Load) -> Result<Figures, Failure> {
     let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    measure(global.target()?.builder(), load, &format!("bench-{run}"), None).await
+    measure(global.target()?.builder()?, load, &format!("bench-{run}"), None).await
 }
 
 /// A run against a new server, which leaves nothing behind.

@@ -2,27 +2,28 @@
 
 mod store;
 
-pub(crate) use store::{Context, Contexts, Name};
+pub(crate) use store::{Context, Contexts, Name, absolute_path};
 
 use super::{
     failure::{Exit, Failure},
     global::GlobalArgs,
     output::{self, Format},
-    target::{self, Choice, Origin},
+    target::{Origin, Target, TokenSource},
+    tls::Tls,
 };
 use clap::Subcommand;
 use serde::Serialize;
 use std::{
     fmt::{self, Display},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 const AFTER_HELP: &str = "\
 Examples:
-  inkpot context add prod --endpoint http://ink.example:7411 --token-file ink.token  name a server
-  inkpot context use prod                                                            the default from now on
-  inkpot --context staging ls                                                        another one, this once
-  inkpot context show                                                                which server, and why";
+  inkpot context add prod --endpoint https://ink.example:7411 --ca-file ca.pem --token-file ink.token  name a server
+  inkpot context use prod                                                                              from now on
+  inkpot --context staging ls                                                                          this once
+  inkpot context show                                                                                  which, and why";
 
 /// Give servers names, and choose one
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Give the server of --endpoint a name, and keep --token-file with it
+    /// Give the server of --endpoint a name, and keep --token-file and the TLS options with it
     Add {
         /// Letters in lower case, digits and . _ -
         name: Name,
@@ -73,13 +74,14 @@ struct Described {
     name: Name,
     endpoint: String,
     token_file: Option<PathBuf>,
+    tls: Tls,
     current: bool,
 }
 
 impl Described {
     fn new(contexts: &Contexts, name: &Name) -> Result<Self, Failure> {
-        let Context { endpoint, token_file } = contexts.get(name)?.clone();
-        Ok(Self { name: name.clone(), endpoint, token_file, current: contexts.current.as_ref() == Some(name) })
+        let Context { endpoint, token_file, tls } = contexts.get(name)?.clone();
+        Ok(Self { name: name.clone(), endpoint, token_file, tls, current: contexts.current.as_ref() == Some(name) })
     }
 
     /// Says what was done to it: in words, or by showing it.
@@ -96,38 +98,47 @@ impl Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let star = if self.current { '*' } else { ' ' };
         write!(f, "{star} {:<20} {}", self.name, self.endpoint)?;
-        self.token_file.as_ref().map_or(Ok(()), |file| write!(f, "  token in {}", file.display()))
+        self.token_file.as_ref().map_or(Ok(()), |file| write!(f, "  token in {}", file.display()))?;
+        self.tls.given().try_for_each(|(option, value)| write!(f, "  {option} {value}"))
     }
 }
 
 async fn add(global: &GlobalArgs, name: Name) -> Result<(), Failure> {
-    let Some(endpoint) = global.endpoint.clone() else {
+    if global.endpoint.is_none() {
         return Err(Failure::new(Exit::Usage, format!("which server is {name}? --endpoint says it")));
-    };
+    }
+    let target = global.target()?;
     // What no client can use is refused here rather than at each use.
-    target::check_endpoint(&endpoint).await?;
-    let token_file = global.token_file.as_deref().map(checked_token_file).transpose()?;
+    target.connect(target.anonymous()?).await?;
+    let context = Context {
+        endpoint: target.endpoint,
+        token_file: global.token_file.clone().map(checked_token_file).transpose()?,
+        tls: target.tls.try_map_files(absolute)?,
+    };
     let added = Contexts::change(|contexts| {
         if contexts.get(&name).is_ok() {
             let message = format!("there is a context {name} already; `inkpot context rm {name}` makes room");
             return Err(Failure::new(Exit::Usage, message));
         }
-        contexts.contexts.insert(name.clone(), Context { endpoint, token_file });
+        contexts.contexts.insert(name.clone(), context);
         Described::new(contexts, &name)
     })?;
-    let words =
-        format_args!("context {name} is {}; `inkpot context use {name}` makes it the current one", added.endpoint);
+    let Described { endpoint, .. } = &added;
+    let words = format_args!("context {name} is {endpoint}; `inkpot context use {name}` makes it the current one");
     added.report(global.format, words)
 }
 
-/// The path, absolute. One that cannot be read is refused: it is a slip, or a token in the place of its file.
-fn checked_token_file(file: &Path) -> Result<PathBuf, Failure> {
-    target::read_token(file)?;
-    let absolute = std::path::absolute(file).map_err(|error| Failure::error("token file", error))?;
-    match absolute.to_str() {
-        Some(_) => Ok(absolute),
-        None => Err(Failure::new(Exit::Usage, "the path of the token file must be UTF-8")),
-    }
+/// One that cannot be read is refused: it is a slip, or a token in the place of its file.
+fn checked_token_file(file: PathBuf) -> Result<PathBuf, Failure> {
+    TokenSource::File(file.clone()).read()?;
+    absolute(file)
+}
+
+/// The path as it can be kept.
+fn absolute(file: PathBuf) -> Result<PathBuf, Failure> {
+    let failed = |why: &dyn Display| Failure::new(Exit::Usage, format!("file {}: {why}", file.display()));
+    let absolute = std::path::absolute(&file).map_err(|error| failed(&error))?;
+    if absolute.to_str().is_some() { Ok(absolute) } else { Err(failed(&"the path must be UTF-8")) }
 }
 
 fn set_current(format: Format, name: Name) -> Result<(), Failure> {
@@ -151,11 +162,7 @@ fn remove(format: Format, name: Name) -> Result<(), Failure> {
 fn list(format: Format) -> Result<(), Failure> {
     let contexts = Contexts::load()?;
     for name in contexts.contexts.keys() {
-        let described = Described::new(&contexts, name)?;
-        match format {
-            Format::Json => output::emit_json(&described)?,
-            Format::Text => output::emit_line(&described)?,
-        }
+        output::answer(format, &Described::new(&contexts, name)?)?;
     }
     Ok(())
 }
@@ -167,6 +174,7 @@ struct Shown {
     endpoint_from: String,
     context: Option<Name>,
     token_from: Option<String>,
+    tls: Tls,
     /// Where the contexts are kept.
     context_file: Option<PathBuf>,
 }
@@ -177,21 +185,22 @@ impl Display for Shown {
         let file = self.context_file.as_ref().map_or("none".into(), |file| file.to_string_lossy());
         writeln!(f, "endpoint      {} (from {})", self.endpoint, self.endpoint_from)?;
         writeln!(f, "token from    {token}")?;
+        for (option, value) in self.tls.given() {
+            writeln!(f, "{:<13} {value}", option.trim_start_matches('-'))?;
+        }
         write!(f, "context file  {file}")
     }
 }
 
 fn show(global: &GlobalArgs) -> Result<(), Failure> {
-    let Choice { endpoint, origin, token } = Choice::new(global)?;
+    let Target { endpoint, origin, token, tls } = global.target()?;
     let shown = Shown {
         endpoint,
         endpoint_from: origin.to_string(),
         token_from: token.map(|token| token.to_string()),
+        tls,
         context: if let Origin::Context(name) = origin { Some(name) } else { None },
         context_file: store::path(),
     };
-    match global.format {
-        Format::Json => output::emit_json(&shown),
-        Format::Text => output::emit_line(&shown),
-    }
+    output::answer(global.format, &shown)
 }

@@ -1,7 +1,10 @@
 //! The file of the contexts: `current = "NAME"` and a table `contexts.NAME` each. The tool rewrites it whole, so that
 //! a reader never sees half of it. It holds the path of a token, never a token.
 
-use crate::cli::failure::{Exit, Failure};
+use crate::cli::{
+    failure::{Exit, Failure},
+    tls::Tls,
+};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{
     collections::BTreeMap,
@@ -57,19 +60,21 @@ impl fmt::Display for Name {
     }
 }
 
-/// A server that has a name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A server, and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Context {
     pub(crate) endpoint: String,
     /// Absolute: what a relative one means would depend on where the tool is started.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absolute")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "absolute_path")]
     pub(crate) token_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Tls::is_unset")]
+    pub(crate) tls: Tls,
 }
 
-fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(crate) fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
-    if path.is_absolute() { Ok(Some(path)) } else { Err(de::Error::custom("token_file must be an absolute path")) }
+    if path.is_absolute() { Ok(Some(path)) } else { Err(de::Error::custom("this must be an absolute path")) }
 }
 
 /// All contexts of the user.
