@@ -128,10 +128,14 @@ impl Answers {
     fn count(&self, level: Durability, metrics: &ShardMetrics) {
         let now = Instant::now();
         let mut tally = CommitTally { level, tenant: None, acked: Acked::default() };
+        let mut last = None;
         for draft in &self.0 {
             if let Draft::Ack { session, ack, records, since, .. } = draft {
                 tally.add(&session.tenant, ack, *records);
-                metrics.write_duration(level).duration(now.saturating_duration_since(*since));
+                // What a session reads at once has one time, and may be thousands of acks.
+                if last.replace(*since) != Some(*since) {
+                    metrics.write_duration(level).duration(now.saturating_duration_since(*since));
+                }
             }
         }
     }

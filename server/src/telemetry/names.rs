@@ -173,7 +173,7 @@ metrics! {
     WRITE_REFUSALS = Counter "inkpot.write.refusals" ["{append}"] (TENANT, REASON)
         "Refused appends.";
     WRITE_DURATION = Histogram "inkpot.write.duration" ["s"] (DURABILITY)
-        "Time from reading an append to its ack. Measured once per ack, for its oldest append.";
+        "Time from reading appends to their acks. Measured once for what a session read at once and a commit took together.";
 
     APPLY_BACKLOG = Gauge "inkpot.apply.backlog" ["By"] (SHARD)
         "Committed bytes that are not in their plain files yet.";

@@ -27,8 +27,8 @@ pub(super) fn observe(meter: &Meter, started: Instant) {
         }
     });
     instruments::observe(meter, &names::DESCRIPTORS, |tell| {
-        if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-            tell(descriptors.count() as u64, &[]);
+        if let Some(descriptors) = descriptors() {
+            tell(descriptors, &[]);
         }
     });
     instruments::observe(meter, &names::UPTIME, move |tell| tell(started.elapsed().as_secs(), &[]));
@@ -47,6 +47,15 @@ fn cpu_seconds(ticks: u64) -> Vec<(f64, &'static str)> {
 fn resident_bytes() -> Option<u64> {
     let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+/// Since Linux 6.2 the size of the folder is the answer (proc_pid_fd(5)); before, it has to be read, an entry each.
+fn descriptors() -> Option<u64> {
+    let folder = "/proc/self/fd";
+    match fs::metadata(folder).ok()?.len() {
+        0 => Some(fs::read_dir(folder).ok()?.count() as u64),
+        size => Some(size),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,16 @@ fn resident_memory_is_that_of_the_process() {
 }
 
 #[test]
+fn every_open_file_is_a_descriptor() {
+    let before = descriptors().unwrap();
+    let held: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+    let after = descriptors().unwrap();
+    // Other tests open and close files meanwhile.
+    assert!(after >= before + 50, "{before} {after}");
+    drop(held);
+}
+
+#[test]
 fn processor_time_grows_with_work() {
     let user = || cpu_seconds(rustix::param::clock_ticks_per_second())[0];
     let (before, mode) = user();
