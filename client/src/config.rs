@@ -207,6 +207,10 @@ impl ClientBuilder {
             Some("http" | "https") => {}
             _ => return Err(invalid("the scheme must be http or https")),
         }
+        if endpoint.uri().authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            // Without the endpoint itself: it holds what is to stay secret.
+            return Err(Error::config("the endpoint has a user or a password in it; give a token instead"));
+        }
         if endpoint.uri().host().is_none_or(str::is_empty) {
             return Err(invalid("it names no host"));
         }

@@ -111,7 +111,7 @@ enum Step {
 struct Reading {
     pieces: Streaming<ReadResponse>,
     since: Instant,
-    /// Whether it brought anything.
+    /// Whether it brought a byte.
     brought: bool,
 }
 
@@ -214,7 +214,8 @@ impl Tail {
             },
             Step::Reading(reading) => match ready!(reading.pieces.poll_next_unpin(cx)) {
                 Some(Ok(piece)) => {
-                    reading.brought = true;
+                    // The first piece comes always, and may be empty: that is no progress.
+                    reading.brought |= !piece.data.is_empty();
                     self.take(&piece)?;
                     return Poll::Ready(Ok(Some(piece).filter(|piece| !piece.data.is_empty())));
                 }

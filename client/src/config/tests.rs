@@ -36,4 +36,7 @@ async fn settings_that_cannot_work_are_refused_without_the_token() {
         assert_eq!(error.kind(), ErrorKind::Config, "{shown}");
         assert!(!format!("{shown} {error}").contains("lines"), "{error}");
     }
+    let error = Client::builder("http://user:secret@host:1").connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(!error.to_string().contains("secret"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! A file as a stream of bytes that is cut into records.
 
 use super::{Writer, polled::Polled};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use bytes::{Bytes, BytesMut};
 use inkpot_proto::{error::Refused, v1::ErrorReason};
 use std::{
@@ -134,7 +134,8 @@ impl ByteWriter {
         if self.buffer.is_empty() { Poll::Ready(Ok(())) } else { self.poll_cut(cx, true) }
     }
 
-    /// Keeps an error: bytes behind those that failed must not be written.
+    /// Keeps an error: bytes behind those that failed must not be written. That the writer is being shut down is none:
+    /// how the shutdown ends can still be asked.
     fn poll_once_failed<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -144,7 +145,9 @@ impl ByteWriter {
             Some(error) => Err(error.clone()),
             None => ready!(poll(self, cx)),
         };
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && error.kind() != ErrorKind::Closed
+        {
             self.failed.get_or_insert_with(|| error.clone());
         }
         Poll::Ready(result.map_err(io::Error::from))

@@ -198,6 +198,10 @@ async fn endless_refusals_are_given_up_and_a_silent_file_is_not() {
     assert_eq!(error.kind(), ErrorKind::GaveUp);
     assert!(error.message().contains("so the script says"), "{error}");
 
+    // An empty piece each time is no progress either.
+    let feed = Feed::start(vec![Fault::End(1, None); 100]);
+    assert_eq!(last(&mut tail(&feed, 0).await).await.kind(), ErrorKind::GaveUp);
+
     let feed = Feed::start([]);
     let mut tail = tail(&feed, 0).await;
     assert!(tokio::time::timeout(2 * PATIENCE, tail.next()).await.is_err(), "waits on");
