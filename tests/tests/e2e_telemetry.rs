@@ -2,11 +2,11 @@
 //! real collector and Prometheus.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::Append;
+use inkpot_proto::v1::{Append, AppendRequest};
 use inkpot_tests::{
     Server, Setup,
     harness::{
-        session::{append, open_as},
+        session::{append, open_as, unary},
         wait,
     },
 };
@@ -131,7 +131,7 @@ async fn tenants_beyond_the_bound_share_a_name() {
     let server = Server::start(setup);
     for token in ["first-token-012345", "second-token-012345", "third-token-012345"] {
         let mut client = server.client_as(Some(token));
-        client.append(inkpot_tests::harness::session::unary("a", "x")).await.unwrap();
+        client.append(unary("a", "x")).await.unwrap();
     }
     let text = scrape(metrics);
     let appends = |tenant: &str| {
@@ -161,4 +161,26 @@ async fn wrong_variables_are_told_and_the_server_serves_without() {
         write_traced(&server, 10).await;
         assert!(server.stderr().contains(words), "{name}={value}: {}", server.stderr());
     }
+}
+
+#[tokio::test]
+async fn every_refused_append_is_counted_once_with_its_reason() {
+    let metrics = free_address();
+    let server = Server::start(Setup::default().arg("--metrics-listen").arg(metrics.to_string()));
+    let of = |producer_epoch| AppendRequest { producer_id: "p".into(), producer_epoch, seq: 1, ..unary("a", "x") };
+    let mut client = server.client();
+    client.append(of(2)).await.unwrap();
+    client.append(of(1)).await.unwrap_err();
+    client.append(unary("../a", "x")).await.unwrap_err();
+    let mut session = server.session().await;
+    session.append(append(9, 1, "x")).await;
+    session.nack(9).await;
+    session.opened(open_as(1, "b", "p", 1)).await;
+    session.append(append(1, 5, "x")).await;
+    session.nack(1).await;
+    let text = scrape(metrics);
+    let found: Vec<_> = text.lines().filter(|line| line.starts_with("inkpot_write_refusals_total")).collect();
+    let expected = ["invalid_path", "producer_fenced", "unknown_channel", "unknown_producer"]
+        .map(|reason| format!(r#"inkpot_write_refusals_total{{inkpot_reason="{reason}",inkpot_tenant="default"}} 1"#));
+    assert_eq!(found, expected);
 }

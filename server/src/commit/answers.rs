@@ -80,7 +80,7 @@ impl Answers {
 
     /// Refuses an append.
     pub fn nack(&mut self, session: &Arc<SessionLink>, channel: u32, seq: u64, refused: Box<Refused>) {
-        session.tenant.tally.refused(refused.reason);
+        session.count_refusal(refused.reason);
         self.event(session, Event::Nack { channel, seq, refused, answers_append: true });
     }
 

@@ -234,6 +234,7 @@ impl Shard {
                 return End::Failed(error.to_string(), closed("the shard could not start"));
             }
         };
+        writer.note_state();
         self.spec.metrics.open.set(1);
         self.tell.send_replace(Health::Open);
         let served = AssertUnwindSafe(self.serve_open(&mut writer, &backlog, &helpers)).catch_unwind().await;
@@ -298,6 +299,7 @@ impl Shard {
             while let Some(command) = self.taken.pop_front() {
                 stopped |= self.handle(writer, command, helpers, &mut stopping)?;
             }
+            writer.note_queue();
             let now = Instant::now();
             if writer.due(now).is_some_and(|due| due <= now) {
                 writer.commit(now)?;

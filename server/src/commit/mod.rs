@@ -237,8 +237,11 @@ impl ShardWriter {
         if let Some(oldest) = self.oldest.take() {
             self.metrics.queue_duration.duration(begin.saturating_duration_since(oldest));
         }
+        let last = self.log.last_sequence();
         self.finish(now)?;
-        self.metrics.commit_duration.since(begin);
+        if self.log.last_sequence() > last {
+            self.metrics.commit_duration.since(begin);
+        }
         self.note_state();
         Ok(())
     }
@@ -298,6 +301,10 @@ impl ShardWriter {
                 self.files.remove(id);
             }
         }
+        if self.disk_full {
+            // An idle shard must not say so for ever.
+            self.look_for_room(Instant::now())?;
+        }
         self.note_state();
         Ok(())
     }
@@ -325,6 +332,9 @@ impl ShardWriter {
     #[must_use]
     pub fn close(mut self, refused: &Refused) -> (Retained, Slots) {
         self.answers.fail(refused);
+        for cell in [&self.metrics.queue_appends, &self.metrics.queue_size, &self.metrics.channels] {
+            cell.set(0);
+        }
         let mut lost = self.lost;
         if let Some((session, number, seq)) = self.in_hand {
             session.refuse_append(number, seq, Box::new(refused.clone()));
@@ -467,14 +477,14 @@ impl ShardWriter {
     }
 
     /// Puts down what waits to be decided on.
-    fn note_queue(&self) {
+    pub fn note_queue(&self) {
         let (appends, bytes) = self.turns.waiting();
         self.metrics.queue_appends.set(appends);
         self.metrics.queue_size.set(bytes);
     }
 
     /// Puts down how the shard is, for whoever collects.
-    fn note_state(&self) {
+    pub fn note_state(&self) {
         self.note_queue();
         self.metrics.files.set(self.files.count() as u64);
         self.metrics.channels.set(self.channels.len() as u64);

@@ -100,7 +100,7 @@ pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
         key("shutdown.drain", F::Span(&mut shutdown.drain, MILLISECOND..=HOUR)),
         key("shutdown.close", F::Span(&mut shutdown.close, MILLISECOND..=HOUR)),
         key("telemetry.metrics_listen", F::OptionalAddress(&mut telemetry.metrics_listen)),
-        key("telemetry.max_tenants", F::Count(&mut telemetry.max_tenants, 1..=1000)),
+        key("telemetry.max_tenants", F::Count(&mut telemetry.max_tenants, 1..=500)),
         key("telemetry.traced_appends_per_second", F::Count(&mut telemetry.traced_appends_per_second, 0..=100_000)),
         key("log.filter", F::Text(&mut log.filter)),
         key("log.format", F::Format(&mut log.format)),

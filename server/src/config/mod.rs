@@ -231,7 +231,7 @@ pub struct Log {
 pub struct Telemetry {
     /// Address of the Prometheus endpoint, `GET /metrics` over plain HTTP/1. Not set: there is none.
     pub metrics_listen: Option<SocketAddr>,
-    /// Tenants that metrics name; those seen later share the name `other`. 1 to 1000. 100.
+    /// Tenants that metrics name; those seen later share the name `other`. 1 to 500. 100.
     pub max_tenants: u32,
     /// Appends that the node traces in a second, and calls without a trace of their own that begin one; what comes beyond
     /// is done as ever, without spans. 0 to 100 000. 200.

@@ -34,12 +34,30 @@ pub(super) async fn append(
     tenant: TenantName,
     request: v1::AppendRequest,
 ) -> Result<v1::AppendResponse, Refused> {
+    let owner = services.admission.tenant(&tenant);
+    let answer = append_once(services, tenant, request).await;
+    answer.inspect_err(|refused| owner.tally.refused(refused.reason))
+}
+
+async fn append_once(
+    services: &Arc<Services>,
+    tenant: TenantName,
+    request: v1::AppendRequest,
+) -> Result<v1::AppendResponse, Refused> {
     let request = convert::unary(request, &services.config.limits)?;
     services.refuse_if_draining()?;
-    let link = services.link(&tenant);
+    let link = services.link(&tenant, true);
     let trace = begin_trace(services, &link.tenant, &request);
     let since = Instant::now();
-    let permit = admit(services, &link.tenant, &request).await?;
+    let permit = match admit(services, &link.tenant, &request).await {
+        Ok(permit) => permit,
+        Err(refused) => {
+            if let Some(trace) = trace {
+                trace.refused(refused.reason);
+            }
+            return Err(refused);
+        }
+    };
     let room = Room { permit, trace, since };
     let key = FileKey { tenant, path: request.open.path.clone() };
     let shard = services.shard(&key).clone();

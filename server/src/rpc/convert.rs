@@ -7,7 +7,7 @@ use crate::{
     admission::Permit,
     config::Limits,
     shard::{WriteBody, ids::ProducerId},
-    telemetry::trace::{self, AppendTrace},
+    telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
 use inkpot_proto::{
@@ -16,7 +16,6 @@ use inkpot_proto::{
     path::FilePath,
     v1::{self, Durability, ErrorReason},
 };
-use opentelemetry::trace::SpanContext;
 
 /// Largest seq, epoch or offset: so that sums of two fit, and languages without unsigned numbers can hold them.
 const MAX_NUMBER: u64 = i64::MAX as u64;
@@ -61,15 +60,15 @@ pub struct Checked {
     pub expected_offset: Option<u64>,
     /// The level that its ack needs.
     pub durability: Durability,
-    /// The sampled span that it belongs to.
-    pub parent: Option<SpanContext>,
+    /// The W3C context of the span that it belongs to, as it came; empty: none.
+    pub traceparent: String,
 }
 
 impl Checked {
     /// With the room that was found for it, and its spans if it is traced.
     #[must_use]
     pub fn into_body(self, permit: Permit, trace: Option<Box<AppendTrace>>) -> WriteBody {
-        let Self { data, crc32c, records, expected_offset, durability, parent: _ } = self;
+        let Self { data, crc32c, records, expected_offset, durability, traceparent: _ } = self;
         let trace = trace.map(AppendTrace::queued);
         WriteBody { data, crc32c, records, expected_offset, durability, permit, trace }
     }
@@ -121,8 +120,8 @@ pub fn append(append: v1::Append, terms: &Terms, limits: &Limits) -> Result<Chec
     let crc32c = check_payload(&payload, append.crc32c, terms.lines, limits)?;
     let expected_offset = expected_offset(append.expected_offset, payload.data.len())?;
     let records = u32::try_from(payload.record_lengths.len()).unwrap_or(u32::MAX).max(1);
-    let parent = trace::of_field(&append.traceparent);
-    Ok(Checked { data: payload.data, crc32c, records, expected_offset, durability, parent })
+    let traceparent = append.traceparent;
+    Ok(Checked { data: payload.data, crc32c, records, expected_offset, durability, traceparent })
 }
 
 /// Checks a unary `Append`.

@@ -94,11 +94,11 @@ impl Services {
         &self.shards[self.shard_of(&key.tenant, &key.path)]
     }
 
-    /// A link under a number that was never used before.
-    fn link(&self, tenant: &TenantName) -> Arc<SessionLink> {
+    /// A link under a number that was never used before, for a session or a `unary` append.
+    fn link(&self, tenant: &TenantName, unary: bool) -> Arc<SessionLink> {
         let id = self.next_session.fetch_add(1, Ordering::Relaxed);
         let outbox = Arc::new(Outbox::default());
-        Arc::new(SessionLink { id, tenant: self.admission.tenant(tenant), outbox })
+        Arc::new(SessionLink { id, tenant: self.admission.tenant(tenant), outbox, unary })
     }
 
     /// The right to be one of the sessions of the node.

@@ -28,7 +28,7 @@ impl WriteService for Writes {
     async fn write(&self, request: Request<Streaming<v1::WriteRequest>>) -> Result<Response<Answers>, Status> {
         let services = &self.0;
         let place = services.admit_session()?;
-        let link = services.link(&tenant_of(&request)?);
+        let link = services.link(&tenant_of(&request)?, false);
         let board = Arc::new(Board::default());
         let gone = tokio_util::sync::CancellationToken::new();
         let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);

@@ -43,13 +43,22 @@ pub struct SessionLink {
     pub tenant: Arc<Tenant>,
     /// Where answers go.
     pub outbox: Arc<Outbox>,
+    /// A call of one append: its refusal is counted where the call is answered, whatever refused it.
+    pub unary: bool,
 }
 
 impl SessionLink {
     /// Refuses an append that the session counts as outstanding.
     pub fn refuse_append(&self, channel: u32, seq: u64, refused: Box<Refused>) {
-        self.tenant.tally.refused(refused.reason);
+        self.count_refusal(refused.reason);
         self.outbox.push(Event::Nack { channel, seq, refused, answers_append: true });
+    }
+
+    /// Counts a refused append.
+    pub fn count_refusal(&self, reason: ErrorReason) {
+        if !self.unary {
+            self.tenant.tally.refused(reason);
+        }
     }
 
     /// Refuses a channel: its open, its end, or its going on.

@@ -74,7 +74,7 @@ pub fn gathering(flush: Flush) -> Arc<Tenant> {
 
 /// A session of a tenant.
 pub fn session(tenant: &Arc<Tenant>, id: u64) -> Arc<SessionLink> {
-    Arc::new(SessionLink { id, tenant: Arc::clone(tenant), outbox: Arc::new(Outbox::default()) })
+    Arc::new(SessionLink { id, tenant: Arc::clone(tenant), outbox: Arc::new(Outbox::default()), unary: false })
 }
 
 /// A permit of a tenant that has room.

@@ -3,7 +3,7 @@
 
 use super::{
     delivery::{Delivery, Signal, States},
-    trace::BoundedRoots,
+    trace::BoundedCalls,
 };
 use crate::config;
 use opentelemetry::{KeyValue, Value};
@@ -14,6 +14,18 @@ use tokio::runtime::Runtime;
 
 /// Port of OTLP over gRPC: an endpoint there is taken for one, where no variable names a protocol.
 const GRPC_PORT: &str = ":4317";
+
+/// Appends that a commit links to, at most.
+const COMMIT_LINKS: u32 = 1024;
+/// The samplers that the SDK knows by name.
+const SAMPLERS: [&str; 6] = [
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+];
 
 /// What the environment asks for, by signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +44,7 @@ impl Wishes {
         if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return (wishes, problems);
         }
+        problems.extend(not_understood(&variable));
         for signal in Signal::ALL {
             let wanted = match wish(signal, &variable) {
                 Ok(wanted) => wanted,
@@ -54,6 +67,33 @@ impl Wishes {
     }
 }
 
+/// Whether a variable names a sampler that there is.
+fn names_a_sampler(variable: &impl Fn(&str) -> Option<String>) -> bool {
+    variable("OTEL_TRACES_SAMPLER").is_some_and(|name| SAMPLERS.contains(&name.trim()))
+}
+
+/// Values that the exporters would pass over without a word.
+fn not_understood(variable: &impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |name: String, known: &[&str], instead: &str| {
+        let value = variable(&name).unwrap_or_default();
+        if !value.trim().is_empty() && !known.contains(&value.trim()) {
+            let may = if known.is_empty() { "this version does not have it".to_owned() } else { known.join(", ") };
+            problems.push(format!("{name}={value:?} is not understood ({may}); {instead}"));
+        }
+    };
+    for infix in ["", "TRACES_", "METRICS_", "LOGS_"] {
+        let of = |what: &str| format!("OTEL_EXPORTER_OTLP_{infix}{what}");
+        check(of("PROTOCOL"), &["grpc", "http/protobuf"], "the default is taken");
+        check(of("COMPRESSION"), &["none"], "nothing is compressed");
+        for what in ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
+            check(of(what), &[], "the certificates of the system are believed, and none is shown");
+        }
+    }
+    check("OTEL_TRACES_SAMPLER".to_owned(), &SAMPLERS, "calls are traced up to a bound");
+    problems
+}
+
 /// Whether a signal is wanted: if its exporter is named, or an endpoint is and no exporter.
 fn wish(signal: Signal, variable: &impl Fn(&str) -> Option<String>) -> Result<bool, String> {
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
@@ -69,17 +109,18 @@ fn wish(signal: Signal, variable: &impl Fn(&str) -> Option<String>) -> Result<bo
 
 fn endpoint(signal: Signal, variable: &impl Fn(&str) -> Option<String>) -> Option<String> {
     let name = signal.name().to_ascii_uppercase();
-    let of_signal = variable(&format!("OTEL_EXPORTER_OTLP_{name}_ENDPOINT"));
-    of_signal.or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT")).filter(|value| !value.trim().is_empty())
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    set(&format!("OTEL_EXPORTER_OTLP_{name}_ENDPOINT")).or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"))
 }
 
 /// Whether a signal goes over gRPC although no variable says so.
-fn is_grpc_by_port(signal: Signal, variable: &impl Fn(&str) -> Option<String>) -> bool {
+fn is_grpc_by_endpoint(signal: Signal, variable: &impl Fn(&str) -> Option<String>) -> bool {
     let name = signal.name().to_ascii_uppercase();
     let named = [format!("OTEL_EXPORTER_OTLP_{name}_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned()];
     let is_named = named.iter().any(|name| variable(name).is_some_and(|value| !value.is_empty()));
     let endpoint = endpoint(signal, variable).unwrap_or_default();
-    !is_named && endpoint.trim_end_matches('/').ends_with(GRPC_PORT)
+    // Over HTTP this exporter has no TLS.
+    !is_named && (endpoint.trim_end_matches('/').ends_with(GRPC_PORT) || endpoint.starts_with("https://"))
 }
 
 /// The providers of what is wanted.
@@ -90,12 +131,12 @@ pub(super) struct Providers {
     pub(super) logs: Option<SdkLoggerProvider>,
 }
 
-/// Makes the providers; what cannot be made is left out, and told in the second part. `roots` calls in a second begin a
-/// trace of their own, unless a variable names a sampler.
+/// Makes the providers; what cannot be made is left out, and told in the second part. `calls` in a second are
+/// traced, unless a variable names a sampler.
 pub(super) fn providers(
     wishes: Wishes,
     scrape: Option<&Registry>,
-    roots: u32,
+    calls: u32,
     runtime: &Runtime,
     states: &States,
 ) -> (Providers, Vec<String>) {
@@ -111,9 +152,10 @@ pub(super) fn providers(
         match span_exporter() {
             Ok(exporter) => {
                 let exporter = Delivery::new(exporter, Signal::Traces, runtime.handle().clone(), states);
-                let mut provider = SdkTracerProvider::builder().with_resource(resource.clone());
-                if from_environment("OTEL_TRACES_SAMPLER").is_none_or(|sampler| sampler.trim().is_empty()) {
-                    provider = provider.with_sampler(BoundedRoots::sampler(roots));
+                let provider = SdkTracerProvider::builder().with_resource(resource.clone());
+                let mut provider = provider.with_max_links_per_span(COMMIT_LINKS);
+                if !names_a_sampler(&from_environment) {
+                    provider = provider.with_sampler(BoundedCalls::sampler(calls));
                 }
                 providers.traces = Some(provider.with_batch_exporter(exporter).build());
             }
@@ -158,17 +200,17 @@ pub(super) fn providers(
 
 fn span_exporter() -> Result<SpanExporter, ExporterBuildError> {
     let builder = SpanExporter::builder();
-    if is_grpc_by_port(Signal::Traces, &from_environment) { builder.with_tonic().build() } else { builder.build() }
+    if is_grpc_by_endpoint(Signal::Traces, &from_environment) { builder.with_tonic().build() } else { builder.build() }
 }
 
 fn metric_exporter() -> Result<MetricExporter, ExporterBuildError> {
     let builder = MetricExporter::builder();
-    if is_grpc_by_port(Signal::Metrics, &from_environment) { builder.with_tonic().build() } else { builder.build() }
+    if is_grpc_by_endpoint(Signal::Metrics, &from_environment) { builder.with_tonic().build() } else { builder.build() }
 }
 
 fn log_exporter() -> Result<LogExporter, ExporterBuildError> {
     let builder = LogExporter::builder();
-    if is_grpc_by_port(Signal::Logs, &from_environment) { builder.with_tonic().build() } else { builder.build() }
+    if is_grpc_by_endpoint(Signal::Logs, &from_environment) { builder.with_tonic().build() } else { builder.build() }
 }
 
 /// A variable of the process.

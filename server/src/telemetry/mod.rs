@@ -72,9 +72,9 @@ impl Telemetry {
                 .thread_name("inkpot-telemetry")
                 .enable_all()
                 .build()?;
-            let roots = config.telemetry.traced_appends_per_second;
+            let calls = config.telemetry.traced_appends_per_second;
             let scrape = config.telemetry.metrics_listen.map(|_| &telemetry.registry);
-            let (providers, more) = export::providers(wishes, scrape, roots, &runtime, &telemetry.states);
+            let (providers, more) = export::providers(wishes, scrape, calls, &runtime, &telemetry.states);
             problems.extend(more);
             if let Some(metrics) = &providers.metrics {
                 telemetry.meter = metrics.meter(SCOPE);
@@ -176,16 +176,21 @@ impl Telemetry {
         // Each on a thread of its own, and none of them waited for longer than that: a collector that hangs must not
         // keep the process.
         let (done, ended) = std::sync::mpsc::channel::<()>();
-        let last_words = move || {
-            let _done = done;
-            // What cannot be delivered was told when it began to fail.
-            let _ = traces.map(|provider| provider.shutdown_with_timeout(LAST_WORDS));
-            let _ = metrics.map(|provider| provider.shutdown_with_timeout(LAST_WORDS));
-            let _ = logs.map(|provider| provider.shutdown_with_timeout(LAST_WORDS));
+        let last_words = |provider: Box<dyn FnOnce() + Send>| {
+            let done = done.clone();
+            let deliver = move || {
+                provider();
+                drop(done);
+            };
+            // Without a thread they are lost: there is nobody left to wait for.
+            let _ = std::thread::Builder::new().name("last-words".to_owned()).spawn(deliver);
         };
-        if std::thread::Builder::new().name("last-words".to_owned()).spawn(last_words).is_ok() {
-            let _ = ended.recv_timeout(LAST_WORDS);
-        }
+        // What cannot be delivered was told when it began to fail.
+        last_words(Box::new(move || _ = traces.map(|provider| provider.shutdown_with_timeout(LAST_WORDS))));
+        last_words(Box::new(move || _ = metrics.map(|provider| provider.shutdown_with_timeout(LAST_WORDS))));
+        last_words(Box::new(move || _ = logs.map(|provider| provider.shutdown_with_timeout(LAST_WORDS))));
+        drop(done);
+        let _ = ended.recv_timeout(LAST_WORDS);
         if let Some(runtime) = self.runtime {
             runtime.shutdown_background();
         }

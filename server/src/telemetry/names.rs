@@ -143,16 +143,16 @@ metrics! {
     SHARD_OPEN = Gauge "inkpot.shard.open" ["{shard}"] (SHARD)
         "1 while the shard serves, 0 while it is closed or recovers.";
     SHARD_FAILURES = Counter "inkpot.shard.failures" ["{failure}"] (SHARD)
-        "How often the shard had to close: a failed sync, damage, a panic.";
+        "How often the shard closed, or failed to open again: a failed sync, damage, a panic.";
     SHARD_FILES = Gauge "inkpot.shard.files" ["{file}"] (SHARD)
         "Files that the shard has in memory.";
     SHARD_CHANNELS = Gauge "inkpot.shard.channels" ["{channel}"] (SHARD)
         "Open channels.";
 
     COMMIT_DURATION = Histogram "inkpot.commit.duration" ["s"] (SHARD)
-        "Time of a group commit, from taking its first append to telling the acks.";
+        "Time of a group commit that wrote something, to telling the acks.";
     COMMIT_APPENDS = Histogram "inkpot.commit.appends" ["{append}"] (SHARD)
-        "Appends that a group commit acknowledged.";
+        "Appends that a group commit acknowledged, duplicates among them.";
     COMMIT_SIZE = Histogram "inkpot.commit.size" ["By"] (SHARD)
         "Size of the frame of a group commit.";
     SYNC_DURATION = Histogram "inkpot.wal.sync.duration" ["s"] (SHARD)
@@ -163,7 +163,7 @@ metrics! {
         "Size of the log at which writes wait for a checkpoint.";
 
     WRITE_APPENDS = Counter "inkpot.write.appends" ["{append}"] (TENANT, DURABILITY)
-        "Acknowledged appends.";
+        "Acknowledged appends, without duplicates.";
     WRITE_RECORDS = Counter "inkpot.write.records" ["{record}"] (TENANT)
         "Records of those.";
     WRITE_IO = Counter "inkpot.write.io" ["By"] (TENANT)

@@ -11,10 +11,10 @@ use tokio::{net::TcpListener, sync::Semaphore, time};
 
 /// Connections at a time; further ones wait to be accepted.
 const CONNECTIONS: usize = 16;
-/// How long a client may take to send the head of a request, also of the next one on the same connection.
+/// How long a client may take to send the head of its request.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may last.
-const CONNECTION: Duration = Duration::from_secs(15 * 60);
+/// How long a connection may last, which is one request: a client that does not read must not hold its place.
+const CONNECTION: Duration = Duration::from_secs(30);
 /// After an error of `accept`, such as too many descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,7 +35,7 @@ pub(super) async fn serve(listener: TcpListener, registry: Registry) {
                 async { Ok::<_, Infallible>(response) }
             });
             let mut http = http1::Builder::new();
-            let http = http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+            let http = http.timer(TokioTimer::new()).header_read_timeout(HEAD).keep_alive(false);
             // A client that breaks off has what it wanted, or asks again.
             let _ = time::timeout(CONNECTION, http.serve_connection(TokioIo::new(stream), answer)).await;
             drop(place);

@@ -20,7 +20,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
-    trace::{Sampler, SamplingResult, ShouldSample},
+    trace::{ParentBasedSampler, Sampler, SamplingResult, ShouldSample},
 };
 use std::{
     sync::{
@@ -32,6 +32,10 @@ use std::{
 use tracing::{Span, field::Empty, info_span, span::EnteredSpan};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+/// Status of what ended without a commit or a refusal: it failed, or its session was cut.
+const NOT_COMMITTED: &str = "not committed";
+/// Name of the span of an append.
+const APPEND: &str = "append";
 /// Appends that share the trace of their session, at most.
 const SESSION_APPENDS: u32 = 1000;
 /// ... and how long after the one before.
@@ -73,7 +77,7 @@ pub fn of_headers(headers: &http::HeaderMap) -> Context {
 /// The sampled span that an append belongs to, as its `traceparent` says. `None` if that is empty, nonsense (which the
 /// W3C recommendation wants ignored), or not sampled.
 #[must_use]
-pub fn of_field(traceparent: &str) -> Option<SpanContext> {
+fn of_field(traceparent: &str) -> Option<SpanContext> {
     if traceparent.is_empty() {
         return None;
     }
@@ -119,19 +123,20 @@ impl Bound {
     }
 }
 
-/// Which calls without a trace of their own begin one, unless `OTEL_TRACES_SAMPLER` says: all, up to a bound. A server
-/// that is busy with unary calls would else spend a good part of its time on describing them.
+/// Which calls are traced, unless `OTEL_TRACES_SAMPLER` says: those that their client sampled, and those without a trace,
+/// each up to a bound. Sampling is the word of whoever calls, with or without a token, and its cost would be everybody's.
 #[derive(Clone, Debug)]
-pub(super) struct BoundedRoots(Arc<Bound>);
+pub(super) struct BoundedCalls(Arc<Bound>);
 
-impl BoundedRoots {
-    /// At most so many in a second; calls that belong to a trace are sampled as that trace is.
-    pub(super) fn sampler(per_second: u32) -> Sampler {
-        Sampler::ParentBased(Box::new(Self(Arc::new(Bound::new(per_second)))))
+impl BoundedCalls {
+    /// At most so many of either kind in a second; what belongs to a span of ours is sampled as that is.
+    pub(super) fn sampler(per_second: u32) -> ParentBasedSampler {
+        let bounded = || Self(Arc::new(Bound::new(per_second)));
+        Sampler::parent_based(bounded()).with_remote_parent_sampled(bounded())
     }
 }
 
-impl ShouldSample for BoundedRoots {
+impl ShouldSample for BoundedCalls {
     fn should_sample(
         &self,
         parent: Option<&Context>,
@@ -141,7 +146,8 @@ impl ShouldSample for BoundedRoots {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        let sampler = if self.0.allows() { Sampler::AlwaysOn } else { Sampler::AlwaysOff };
+        // Appends have a bound of their own, before their span is made.
+        let sampler = if name == APPEND || self.0.allows() { Sampler::AlwaysOn } else { Sampler::AlwaysOff };
         sampler.should_sample(parent, trace_id, name, kind, attributes, links)
     }
 }
@@ -157,6 +163,12 @@ impl Tracing {
         Self(Bound::new(per_second))
     }
 
+    /// The sampled span that an append names, if any append is traced at all.
+    #[must_use]
+    pub fn parent_of(&self, traceparent: &str) -> Option<SpanContext> {
+        if self.0.per_second == 0 { None } else { of_field(traceparent) }
+    }
+
     /// The trace of an append, unless there are too many of them, or none is wanted.
     #[must_use]
     pub fn append(&self, parent: &SpanContext, of: Append<'_>) -> Option<Box<AppendTrace>> {
@@ -165,7 +177,7 @@ impl Tracing {
         }
         let span = info_span!(
             parent: None,
-            "append",
+            APPEND,
             otel.kind = "server",
             inkpot.tenant = of.tenant,
             inkpot.path = of.path,
@@ -179,7 +191,7 @@ impl Tracing {
         // Fails only without a layer that exports spans, and then there is nothing to be a child of.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent.clone()));
         let stage = info_span!(parent: &span, "admission");
-        Some(Box::new(AppendTrace { span, stage }))
+        Some(Box::new(AppendTrace { span, stage, ended: false }))
     }
 }
 
@@ -230,6 +242,8 @@ pub struct Append<'a> {
 pub struct AppendTrace {
     span: Span,
     stage: Span,
+    /// Whether it was told how it ended.
+    ended: bool,
 }
 
 impl AppendTrace {
@@ -249,10 +263,19 @@ impl AppendTrace {
     }
 
     /// It is refused, and ends here.
-    pub fn refused(self, reason: ErrorReason) {
+    pub fn refused(mut self, reason: ErrorReason) {
+        self.ended = true;
         let reason = reason_in_words(reason);
         self.span.record(REASON, reason.as_str());
         self.span.set_status(Status::error(reason));
+    }
+}
+
+impl Drop for AppendTrace {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.span.set_status(Status::error(NOT_COMMITTED));
+        }
     }
 }
 
@@ -260,6 +283,7 @@ impl AppendTrace {
 #[derive(Debug)]
 pub struct CommitTrace {
     span: Span,
+    ended: bool,
     appends: Vec<AppendTrace>,
 }
 
@@ -277,7 +301,7 @@ impl CommitTrace {
                 append.span.add_link(commit.clone());
             }
         }
-        Some(Self { span, appends })
+        Some(Self { span, ended: false, appends })
     }
 
     /// Writing the log, until what this returns is dropped.
@@ -291,10 +315,20 @@ impl CommitTrace {
     }
 
     /// The commit is through; all its appends were told so.
-    pub fn end(self, level: Durability) {
+    pub fn end(mut self, level: Durability) {
         let level = level_in_words(level);
+        self.ended = true;
+        self.appends.iter_mut().for_each(|append| append.ended = true);
         for span in self.appends.iter().map(|append| &append.span).chain([&self.span]) {
             span.record(DURABILITY, level);
+        }
+    }
+}
+
+impl Drop for CommitTrace {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.span.set_status(Status::error(NOT_COMMITTED));
         }
     }
 }

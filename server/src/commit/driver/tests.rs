@@ -44,7 +44,7 @@ impl Rig {
         let running =
             start(Spec { number: 0, fs: Arc::new(faulty.clone()), config, admission, metrics: ShardMetrics::off() })
                 .unwrap();
-        let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()) });
+        let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()), unary: false });
         let mut rig = Self { faulty, running, session };
         rig.until(|health| *health == Health::Open).await;
         rig

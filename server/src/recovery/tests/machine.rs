@@ -108,7 +108,7 @@ impl Machine {
             nacks: Vec::new(),
             channels: BTreeMap::new(),
             retained: None,
-            session: Arc::new(SessionLink { id: 1, tenant: Arc::clone(&tenant), outbox }),
+            session: Arc::new(SessionLink { id: 1, tenant: Arc::clone(&tenant), outbox, unary: false }),
             tenant,
         }
     }

@@ -5,6 +5,7 @@ use crate::telemetry::{Calls, names, status_name, trace};
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use opentelemetry::trace::Status as SpanStatus;
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
@@ -65,7 +66,14 @@ where
         }
         let method = method::known(path);
         let span = span(&request, method);
-        let call = Call { span: span.clone(), method, calls: self.calls.clone(), begin: Instant::now() };
+        let call = Call {
+            span: span.clone(),
+            method,
+            calls: self.calls.clone(),
+            begin: Instant::now(),
+            http: 0,
+            ended: false,
+        };
         let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(async move { Ok(watch(answer.await?, call)) }.instrument(span))
     }
@@ -101,41 +109,53 @@ struct Call {
     method: &'static str,
     calls: Calls,
     begin: Instant,
+    http: u16,
+    ended: bool,
 }
 
 impl Call {
-    fn end(self, code: Code, why: &str, http: u16) {
+    fn end(&mut self, code: Code, why: &str) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let http = self.http;
         let took = self.begin.elapsed();
         self.calls.ended(self.method, code, took);
         self.span.set_attribute(names::RPC_STATUS, status_name(code));
+        if is_fault_of_server(code) {
+            self.span.set_status(SpanStatus::error(status_name(code)));
+        }
         self.span.in_scope(|| debug!(?code, ?why, http, seconds = took.as_secs_f64(), "answered"));
     }
 }
 
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled, "the client has gone before the end of its answer");
+    }
+}
+
+/// The codes that make the span of a server an error, by the conventions for gRPC.
+fn is_fault_of_server(code: Code) -> bool {
+    use Code as C;
+    matches!(code, C::Unknown | C::DeadlineExceeded | C::Unimplemented | C::Internal | C::Unavailable | C::DataLoss)
+}
+
 /// An answer ends with the status in its head, or else with its trailers.
-fn watch(response: Response<Body>, call: Call) -> Response<Body> {
-    let http = response.status().as_u16();
+fn watch(response: Response<Body>, mut call: Call) -> Response<Body> {
+    call.http = response.status().as_u16();
     if let Some((code, why)) = status_in_head(&response) {
-        call.end(code, &why, http);
+        call.end(code, &why);
         return response;
     }
-    response.map(|body| Body::new(Watched { body, call: Some(call), http }))
+    response.map(|body| Body::new(Watched { body, call }))
 }
 
 /// The body of an answer, until its trailers.
 #[derive(Debug)]
 struct Watched {
     body: Body,
-    call: Option<Call>,
-    http: u16,
-}
-
-impl Watched {
-    fn end(&mut self, code: Code, why: &str) {
-        if let Some(call) = self.call.take() {
-            call.end(code, why, self.http);
-        }
-    }
+    call: Call,
 }
 
 impl HttpBody for Watched {
@@ -148,11 +168,11 @@ impl HttpBody for Watched {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     let (code, why) = status_of(trailers);
-                    self.end(code, &why);
+                    self.call.end(code, &why);
                 }
             }
-            Some(Err(status)) => self.end(status.code(), status.message()),
-            None => self.end(Code::Ok, ""),
+            Some(Err(status)) => self.call.end(status.code(), status.message()),
+            None => self.call.end(Code::Ok, ""),
         }
         Poll::Ready(frame)
     }
@@ -170,9 +190,8 @@ impl Drop for Watched {
     fn drop(&mut self) {
         // Nobody takes a frame from a body that says that it is at its end.
         if self.body.is_end_stream() {
-            self.end(Code::Ok, "");
+            self.call.end(Code::Ok, "");
         }
-        self.end(Code::Cancelled, "the client has gone before the end of its answer");
     }
 }
 

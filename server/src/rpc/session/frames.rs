@@ -60,7 +60,9 @@ impl Session {
         let v1::Append { channel, seq, .. } = append;
         let inherited = self.inherited.take();
         let Some(known) = self.channels.get(&channel) else {
-            self.link.outbox.tell(Event::Refuse { channel, seq, refused: unknown_channel(channel) });
+            let refused = unknown_channel(channel);
+            self.link.count_refusal(refused.reason);
+            self.link.outbox.tell(Event::Refuse { channel, seq, refused });
             return None;
         };
         let shard = known.shard;
@@ -96,10 +98,10 @@ impl Session {
         seq: u64,
         known: &Channel,
     ) -> Option<Box<AppendTrace>> {
-        let parent = append.parent.as_ref().or(inherited.as_ref())?;
+        let parent = self.services.tracing.parent_of(&append.traceparent).or(inherited)?;
         let tenant = self.link.tenant.name.as_str();
         let of = trace::Append { tenant, path: known.path.as_str(), channel, seq, bytes: append.data.len() };
-        self.services.tracing.append(parent, of)
+        self.services.tracing.append(&parent, of)
     }
 
     fn admit(&self, append: &Checked, known: &Channel) -> Result<crate::admission::Permit, NoRoom> {

@@ -55,14 +55,39 @@ fn an_unknown_exporter_is_named_and_left_out() {
 #[test]
 fn the_grpc_port_means_grpc_unless_a_protocol_is_named() {
     let is_grpc = |variables: &[(&str, &str)]| {
-        is_grpc_by_port(Signal::Traces, &|name: &str| {
+        is_grpc_by_endpoint(Signal::Traces, &|name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     };
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317/");
     assert!(is_grpc(&[endpoint]));
     assert!(!is_grpc(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")]));
+    assert!(is_grpc(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector")]), "HTTP has no TLS");
     assert!(!is_grpc(&[endpoint, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]));
     assert!(!is_grpc(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")]));
     assert!(!is_grpc(&[endpoint, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://other:4318/v1/traces")]));
+}
+
+#[test]
+fn an_empty_endpoint_of_a_signal_is_none() {
+    let (found, _) =
+        read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317"), ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "")]);
+    assert_eq!(found, ALL);
+}
+
+#[test]
+fn what_the_exporters_would_pass_over_is_named() {
+    let wrong = [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "htpp/protobuf"),
+        ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"),
+        ("OTEL_TRACES_SAMPLER", "traceidrato"),
+    ];
+    for (name, value) in wrong {
+        let (_, problems) = read(&[(name, value)]);
+        assert!(problems.len() == 1 && problems[0].contains(name) && problems[0].contains(value), "{problems:?}");
+    }
+    let known = |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| "parentbased_traceidratio".to_owned());
+    assert!(names_a_sampler(&known));
+    assert!(!names_a_sampler(&|_: &str| Some("traceidrato".to_owned())));
 }

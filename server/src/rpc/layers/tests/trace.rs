@@ -62,6 +62,19 @@ async fn refused_call_is_logged_without_its_token() {
 }
 
 #[tokio::test]
+async fn call_whose_client_goes_before_the_answer_is_logged_as_cancelled() {
+    let (lines, calls) = (Lines::default(), Telemetry::off().calls());
+    let subscriber = tracing_subscriber::fmt().with_writer(lines.clone()).with_ansi(false);
+    let _guard = tracing::subscriber::set_default(subscriber.with_max_level(tracing::Level::DEBUG).finish());
+    let never = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let mut waiting = Box::pin(TraceLayer::new(calls).layer(never).oneshot(call(STAT, "")));
+    assert!(futures_util::FutureExt::now_or_never(&mut waiting).is_none());
+    drop(waiting);
+    let log = String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap();
+    assert!(log.contains("code=Cancelled") && log.lines().count() == 1, "{log}");
+}
+
+#[tokio::test]
 async fn health_is_not_logged() {
     assert_eq!(logged(&Config::default(), call(CHECK, "")).await, "");
 }

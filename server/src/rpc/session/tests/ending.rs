@@ -193,7 +193,7 @@ async fn answers_that_nobody_takes_are_noticed_and_those_taken_are_not() {
 #[tokio::test]
 async fn cut_session_ends_with_the_reason_alone() {
     let fake = Fake::new(one_shard());
-    let link = fake.services.link(&tenant());
+    let link = fake.services.link(&tenant(), false);
     link.outbox.expect_answers(3);
     link.outbox.push(Event::Pong { token: 1 });
     link.outbox.cut(Box::new(crate::rpc::session::ending::lost("the client has not read its answers")));
