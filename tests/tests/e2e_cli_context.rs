@@ -6,6 +6,7 @@ use inkpot_tests::{
     Server, Setup,
     harness::tool::{Ended, Tool},
 };
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -281,6 +282,32 @@ fn broken_file_is_named_with_its_line_and_stays_as_it_is() {
     fs::remove_file(user.config()).unwrap();
     fs::create_dir(user.config()).unwrap();
     let _ = user.run(["ls"]).exit(2).says("cannot read");
+}
+
+#[test]
+fn what_is_no_regular_file_is_never_replaced() {
+    let user = User::new();
+    let place = |name: &str| user.0.path().join(name).to_str().unwrap().to_owned();
+    let [fifo, to_fifo, dangling, folder] = ["fifo", "to-fifo", "dangling", "folder"].map(place);
+    mknodat(CWD, &*fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    symlink(&fifo, &to_fifo).unwrap();
+    symlink(place("nothing"), &dangling).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let kinds = || [&fifo, &to_fifo, &dangling, &folder].map(|path| fs::symlink_metadata(path).unwrap().file_type());
+    let before = kinds();
+    for (path, why) in [
+        (&fifo, "not a regular file"),
+        (&to_fifo, "not a regular file"),
+        (&dangling, "a link to nothing"),
+        (&folder, "not a regular file"),
+    ] {
+        for args in [&["add", "a", "--endpoint", NOBODY][..], &["use", "a"], &["rm", "a"]] {
+            let tool = user.tool(["context"].into_iter().chain(args.iter().copied())).env("INKPOT_CONTEXT_FILE", path);
+            let _ = tool.run("").exit(2).says(&format!("cannot write {path}: it is {why}"));
+        }
+    }
+    assert_eq!(kinds(), before);
+    assert!(!Path::new(&place("nothing")).exists());
 }
 
 #[test]
