@@ -72,6 +72,20 @@ fn serving_is_status_0_and_anything_else_1() {
 }
 
 #[test]
+fn status_is_the_same_where_nobody_reads_the_answer() {
+    let server = serving(Setup::default());
+    for (service, exit) in [("inkpot.v1.WriteService", 0), ("no such service", 1)] {
+        for args in [&["--service", service][..], &["--service", service, "--output", "json"]] {
+            let (reader, closed) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = health(&server.endpoint(), args.iter().copied()).command();
+            let mut child = command.stdout(closed).spawn().unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(exit), "{args:?}");
+        }
+    }
+}
+
+#[test]
 fn watch_tells_each_change_over_stop_and_restart() {
     let mut server = serving(Setup::default());
     let watch = || health(&server.endpoint(), ["--watch", "--output", "json"]).start();

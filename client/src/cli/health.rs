@@ -86,8 +86,8 @@ impl Probe {
             Err(status) if status.code() == Code::NotFound => ServingStatus::ServiceUnknown,
             Err(status) => return Err(self.failure(&status)),
         };
-        self.show(status.as_str_name(), None)?;
-        Ok(if status == ServingStatus::Serving { Exit::Done } else { Exit::Error })
+        let exit = if status == ServingStatus::Serving { Exit::Done } else { Exit::Error };
+        exit.told(self.show(status.as_str_name(), None))
     }
 
     /// Shows each change, for ever.
