@@ -113,9 +113,63 @@ fn first_that_names_a_server_wins() {
     assert_eq!(endpoint(variable()), "http://variable:1");
     let with_flag = || user.tool(args.into_iter().chain(["--context", "flag"])).env("INKPOT_CONTEXT", "variable");
     assert_eq!(endpoint(with_flag()), "http://flag:1");
-    assert_eq!(endpoint(with_flag().env("INKPOT_ENDPOINT", "http://v:1")), "http://v:1");
-    let all = args.into_iter().chain(["--context", "flag", "--endpoint", "http://e:1"]);
-    assert_eq!(endpoint(user.tool(all).env("INKPOT_ENDPOINT", "http://v:1")), "http://e:1");
+    assert_eq!(endpoint(variable().env("INKPOT_ENDPOINT", "http://v:1")), "http://v:1");
+    assert_eq!(endpoint(with_flag().env("INKPOT_ENDPOINT", "http://v:1")), "http://flag:1");
+    let explicit = args.into_iter().chain(["--endpoint", "http://e:1"]);
+    assert_eq!(
+        endpoint(user.tool(explicit).env("INKPOT_ENDPOINT", "http://v:1").env("INKPOT_CONTEXT", "x")),
+        "http://e:1"
+    );
+    // Two options are one too many, wherever they stand.
+    for args in [
+        ["ls", "--context", "flag", "--endpoint", "http://e:1"],
+        ["--context", "flag", "ls", "--endpoint", "http://e:1"],
+        ["--endpoint", "http://e:1", "ls", "--context", "flag"],
+    ] {
+        let _ = user.run(args).exit(2).says("--endpoint and --context each name the server: give one of them");
+    }
+}
+
+#[test]
+fn token_of_the_environment_does_not_go_to_a_context_that_is_told() {
+    let user = User::new();
+    let (kept, told) = (user.file("kept", RED), user.file("told", BLUE));
+    let _ = user.run(["context", "add", "a", "--endpoint", "http://a:1", "--token-file", &kept]).exit(0);
+    let _ = user.run(["context", "use", "a"]).exit(0);
+    user.add("none", "http://n:1");
+    let token = |args: &[&str], variable: (&str, &str)| {
+        let tool = user.tool(["--output", "json", "context", "show"].into_iter().chain(args.iter().copied()));
+        let tool = tool.env("INKPOT_TOKEN", BLUE).env(variable.0, variable.1);
+        tool.run("").exit(0).json()["token_from"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(token(&["--context", "a"], ("INKPOT_ENDPOINT", "http://v:1")), kept);
+    assert_eq!(token(&["--context", "a", "--token-file", &told], ("INKPOT_ENDPOINT", "http://v:1")), told);
+    assert_eq!(token(&["--context", "none"], ("INKPOT_CONTEXT", "a")), "INKPOT_TOKEN");
+    assert_eq!(token(&[], ("INKPOT_CONTEXT", "a")), "INKPOT_TOKEN");
+    assert_eq!(token(&[], ("INKPOT_CONTEXT", "")), "INKPOT_TOKEN");
+}
+
+#[test]
+fn empty_variables_are_none_and_a_bad_one_hinders_only_who_needs_it() {
+    let user = User::new();
+    let empty = |args: &[&str]| {
+        let names = ["ENDPOINT", "CONTEXT", "TOKEN", "CA_FILE", "CLIENT_CERT", "CLIENT_KEY", "SERVER_NAME"];
+        let tool = user.tool(args.iter().copied()).env("INKPOT_CONTEXT_FILE", "");
+        names.into_iter().fold(tool, |tool, name| tool.env(&format!("INKPOT_{name}"), ""))
+    };
+    let shown = empty(&["context", "show", "--output", "json"]).run("").exit(0).json();
+    assert_eq!(shown, user.show([]));
+    assert_eq!(
+        (&shown["endpoint_from"], &shown["tls"], &shown["token_from"]),
+        (&json!("default"), &json!({}), &Value::Null)
+    );
+    let _ = empty(&["context", "add", "a"]).run("").exit(2).says("--endpoint says it");
+    let bad = |args: &[&str]| user.tool(args.iter().copied()).env("INKPOT_CONTEXT", "B B").run("");
+    for args in [&["completions", "bash"][..], &["man"], &["server", "--help"], &["context", "ls"], &["--version"]] {
+        let _ = bad(args).exit(0);
+    }
+    let _ = bad(&["ls"]).exit(2).says("INKPOT_CONTEXT: the name \"B B\" is not");
+    let _ = bad(&["ls", "--endpoint", NOBODY]).exit(1);
 }
 
 #[test]

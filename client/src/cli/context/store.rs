@@ -4,6 +4,7 @@
 use crate::cli::{
     failure::{Exit, Failure},
     tls::Tls,
+    variable,
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{
@@ -168,13 +169,12 @@ fn replaceable(path: &Path) -> Result<Option<PathBuf>, Failure> {
 
 /// Where the contexts are kept; nothing if the environment gives no place.
 pub(crate) fn path() -> Option<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The XDG specification has relative paths ignored.
-    let xdg = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    let xdg = || variable::path("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
     // One that may not be entered is none: in a container it is often that of another user.
     let home = || env::home_dir().filter(|home| home.join(".").try_exists().is_ok());
     let config = || xdg().or_else(|| Some(home()?.join(".config")));
-    variable(FILE_VARIABLE).or_else(|| Some(config()?.join(FILE_BELOW_CONFIG)))
+    variable::path(FILE_VARIABLE).or_else(|| Some(config()?.join(FILE_BELOW_CONFIG)))
 }
 
 #[cfg(test)]
