@@ -139,6 +139,8 @@ fn server_that_cannot_be_reached_is_named_with_what_to_do() {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
     assert_eq!(ended.text(), "");
+    let ended = health("http://127.0.0.1:1", ["--output", "json"]).run("").exit(1).says("Connection refused");
+    assert_eq!(ended.json(), json!({"status": "UNREACHABLE", "service": WRITES}));
     let _ = health("http://no-such-host.invalid", []).run("").exit(1).says("no-such-host.invalid: ");
 }
 
