@@ -253,6 +253,21 @@ fn second_run_of_a_producer_goes_on_and_an_older_life_is_fenced() {
 }
 
 #[test]
+fn bad_news_is_a_bad_status_where_nobody_reads_it() {
+    let server = Server::start(Setup::default().config("[limits]\nrecord_bytes = \"1KiB\""));
+    let long = "x".repeat(2_000);
+    for (input, exit) in [(long.as_str(), 1), ("short", 0)] {
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = append(&server, ["f"]).command().stdout(closed).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(exit), "{said}");
+        assert_eq!(said.contains("longer than the record limit"), exit == 1, "{said}");
+    }
+}
+
+#[test]
 fn line_over_the_limit_is_named_and_what_came_before_is_acked() {
     let server = Server::start(Setup::default().config("[limits]\nrecord_bytes = \"1KiB\""));
     let (fits, too_long) = ("x".repeat(1_023) + "\n", "y".repeat(1_024) + "\n");

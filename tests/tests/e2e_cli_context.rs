@@ -6,6 +6,7 @@ use inkpot_tests::{
     Server, Setup,
     harness::tool::{Ended, Tool},
 };
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -112,9 +113,63 @@ fn first_that_names_a_server_wins() {
     assert_eq!(endpoint(variable()), "http://variable:1");
     let with_flag = || user.tool(args.into_iter().chain(["--context", "flag"])).env("INKPOT_CONTEXT", "variable");
     assert_eq!(endpoint(with_flag()), "http://flag:1");
-    assert_eq!(endpoint(with_flag().env("INKPOT_ENDPOINT", "http://v:1")), "http://v:1");
-    let all = args.into_iter().chain(["--context", "flag", "--endpoint", "http://e:1"]);
-    assert_eq!(endpoint(user.tool(all).env("INKPOT_ENDPOINT", "http://v:1")), "http://e:1");
+    assert_eq!(endpoint(variable().env("INKPOT_ENDPOINT", "http://v:1")), "http://v:1");
+    assert_eq!(endpoint(with_flag().env("INKPOT_ENDPOINT", "http://v:1")), "http://flag:1");
+    let explicit = args.into_iter().chain(["--endpoint", "http://e:1"]);
+    assert_eq!(
+        endpoint(user.tool(explicit).env("INKPOT_ENDPOINT", "http://v:1").env("INKPOT_CONTEXT", "x")),
+        "http://e:1"
+    );
+    // Two options are one too many, wherever they stand.
+    for args in [
+        ["ls", "--context", "flag", "--endpoint", "http://e:1"],
+        ["--context", "flag", "ls", "--endpoint", "http://e:1"],
+        ["--endpoint", "http://e:1", "ls", "--context", "flag"],
+    ] {
+        let _ = user.run(args).exit(2).says("--endpoint and --context each name the server: give one of them");
+    }
+}
+
+#[test]
+fn token_of_the_environment_does_not_go_to_a_context_that_is_told() {
+    let user = User::new();
+    let (kept, told) = (user.file("kept", RED), user.file("told", BLUE));
+    let _ = user.run(["context", "add", "a", "--endpoint", "http://a:1", "--token-file", &kept]).exit(0);
+    let _ = user.run(["context", "use", "a"]).exit(0);
+    user.add("none", "http://n:1");
+    let token = |args: &[&str], variable: (&str, &str)| {
+        let tool = user.tool(["--output", "json", "context", "show"].into_iter().chain(args.iter().copied()));
+        let tool = tool.env("INKPOT_TOKEN", BLUE).env(variable.0, variable.1);
+        tool.run("").exit(0).json()["token_from"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(token(&["--context", "a"], ("INKPOT_ENDPOINT", "http://v:1")), kept);
+    assert_eq!(token(&["--context", "a", "--token-file", &told], ("INKPOT_ENDPOINT", "http://v:1")), told);
+    assert_eq!(token(&["--context", "none"], ("INKPOT_CONTEXT", "a")), "INKPOT_TOKEN");
+    assert_eq!(token(&[], ("INKPOT_CONTEXT", "a")), "INKPOT_TOKEN");
+    assert_eq!(token(&[], ("INKPOT_CONTEXT", "")), "INKPOT_TOKEN");
+}
+
+#[test]
+fn empty_variables_are_none_and_a_bad_one_hinders_only_who_needs_it() {
+    let user = User::new();
+    let empty = |args: &[&str]| {
+        let names = ["ENDPOINT", "CONTEXT", "TOKEN", "CA_FILE", "CLIENT_CERT", "CLIENT_KEY", "SERVER_NAME"];
+        let tool = user.tool(args.iter().copied()).env("INKPOT_CONTEXT_FILE", "");
+        names.into_iter().fold(tool, |tool, name| tool.env(&format!("INKPOT_{name}"), ""))
+    };
+    let shown = empty(&["context", "show", "--output", "json"]).run("").exit(0).json();
+    assert_eq!(shown, user.show([]));
+    assert_eq!(
+        (&shown["endpoint_from"], &shown["tls"], &shown["token_from"]),
+        (&json!("default"), &json!({}), &Value::Null)
+    );
+    let _ = empty(&["context", "add", "a"]).run("").exit(2).says("--endpoint says it");
+    let bad = |args: &[&str]| user.tool(args.iter().copied()).env("INKPOT_CONTEXT", "B B").run("");
+    for args in [&["completions", "bash"][..], &["man"], &["server", "--help"], &["context", "ls"], &["--version"]] {
+        let _ = bad(args).exit(0);
+    }
+    let _ = bad(&["ls"]).exit(2).says("INKPOT_CONTEXT: the name \"B B\" is not");
+    let _ = bad(&["ls", "--endpoint", NOBODY]).exit(1);
 }
 
 #[test]
@@ -281,6 +336,32 @@ fn broken_file_is_named_with_its_line_and_stays_as_it_is() {
     fs::remove_file(user.config()).unwrap();
     fs::create_dir(user.config()).unwrap();
     let _ = user.run(["ls"]).exit(2).says("cannot read");
+}
+
+#[test]
+fn what_is_no_regular_file_is_never_replaced() {
+    let user = User::new();
+    let place = |name: &str| user.0.path().join(name).to_str().unwrap().to_owned();
+    let [fifo, to_fifo, dangling, folder] = ["fifo", "to-fifo", "dangling", "folder"].map(place);
+    mknodat(CWD, &*fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    symlink(&fifo, &to_fifo).unwrap();
+    symlink(place("nothing"), &dangling).unwrap();
+    fs::create_dir(&folder).unwrap();
+    let kinds = || [&fifo, &to_fifo, &dangling, &folder].map(|path| fs::symlink_metadata(path).unwrap().file_type());
+    let before = kinds();
+    for (path, why) in [
+        (&fifo, "not a regular file"),
+        (&to_fifo, "not a regular file"),
+        (&dangling, "a link to nothing"),
+        (&folder, "not a regular file"),
+    ] {
+        for args in [&["add", "a", "--endpoint", NOBODY][..], &["use", "a"], &["rm", "a"]] {
+            let tool = user.tool(["context"].into_iter().chain(args.iter().copied())).env("INKPOT_CONTEXT_FILE", path);
+            let _ = tool.run("").exit(2).says(&format!("cannot write {path}: it is {why}"));
+        }
+    }
+    assert_eq!(kinds(), before);
+    assert!(!Path::new(&place("nothing")).exists());
 }
 
 #[test]

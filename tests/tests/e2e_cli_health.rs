@@ -72,6 +72,20 @@ fn serving_is_status_0_and_anything_else_1() {
 }
 
 #[test]
+fn status_is_the_same_where_nobody_reads_the_answer() {
+    let server = serving(Setup::default());
+    for (service, exit) in [("inkpot.v1.WriteService", 0), ("no such service", 1)] {
+        for args in [&["--service", service][..], &["--service", service, "--output", "json"]] {
+            let (reader, closed) = std::io::pipe().unwrap();
+            drop(reader);
+            let mut command = health(&server.endpoint(), args.iter().copied()).command();
+            let mut child = command.stdout(closed).spawn().unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(exit), "{args:?}");
+        }
+    }
+}
+
+#[test]
 fn watch_tells_each_change_over_stop_and_restart() {
     let mut server = serving(Setup::default());
     let watch = || health(&server.endpoint(), ["--watch", "--output", "json"]).start();
@@ -125,6 +139,8 @@ fn server_that_cannot_be_reached_is_named_with_what_to_do() {
         assert!(ended.stderr.contains(words), "{}", ended.stderr);
     }
     assert_eq!(ended.text(), "");
+    let ended = health("http://127.0.0.1:1", ["--output", "json"]).run("").exit(1).says("Connection refused");
+    assert_eq!(ended.json(), json!({"status": "UNREACHABLE", "service": WRITES}));
     let _ = health("http://no-such-host.invalid", []).run("").exit(1).says("no-such-host.invalid: ");
 }
 

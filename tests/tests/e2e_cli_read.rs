@@ -8,7 +8,10 @@ use inkpot_tests::{
         wait,
     },
 };
-use rustix::process::Signal;
+use rustix::{
+    io::ioctl_fionread,
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
@@ -87,6 +90,35 @@ fn reader_that_has_seen_enough_is_no_failure() {
         });
         let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
         assert_eq!((ended.unwrap().code(), said.as_str()), (Some(0), ""), "{args:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn reader_that_is_stuck_keeps_no_interrupt_waiting() {
+    let server = Server::start(Setup::default());
+    append(&server, "f", &lines(0..60_000));
+    for args in [&["tail", "-f", "-n", "60000", "f"][..], &["tail", "-n", "60000", "f"], &["cat", "f"]] {
+        for signal in [Signal::INT, Signal::TERM] {
+            // Far more than a pipe holds, and nobody reads it.
+            let (pipe, stdout) = std::io::pipe().unwrap();
+            let mut child = Tool::at(&server, args).command().stdin(Stdio::null()).stdout(stdout).spawn().unwrap();
+            let mut held = 0;
+            wait::until_blocking("the pipe is full", BOUND, || {
+                let before = std::mem::replace(&mut held, ioctl_fionread(&pipe).unwrap());
+                thread::sleep(Duration::from_millis(50));
+                held > 0 && held == before
+            });
+            kill_process(Pid::from_child(&child), signal).unwrap();
+            let mut ended = None;
+            wait::until_blocking("it ends", BOUND, || {
+                ended = child.try_wait().unwrap();
+                ended.is_some()
+            });
+            let ended = ended.unwrap();
+            // `cat` leaves the signals to the system.
+            let as_expected = ended.code() == Some(130) || args[0] == "cat" && ended.signal() == Some(signal.as_raw());
+            assert!(as_expected, "{args:?}: {ended:?}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 """
 import signal
 import sys
+import time
 
 import grpc
 from connection import connect, pause_or_exit, status_of
@@ -20,5 +21,6 @@ while True:
             sys.stdout.buffer.write(piece.data)
             sys.stdout.flush()
             offset = piece.offset + len(piece.data)  # after an error it goes on from here
+        time.sleep(0.25)  # the server has ended the read
     except grpc.RpcError as error:
         pause_or_exit(status_of(error))

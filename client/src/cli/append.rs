@@ -107,15 +107,18 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
     let ending = copy(&writer, records, &interrupts).await;
     let ending = settle(&writer, ending, &interrupts).await;
     let summary = Summary::new(&args.path, &writer.progress(), &session, &ending);
-    match global.format {
-        Format::Json => output::emit_json(&summary)?,
-        Format::Text => output::say(&summary),
-    }
+    let told = match global.format {
+        Format::Json => output::emit_json(&summary),
+        Format::Text => {
+            output::say(&summary);
+            Ok(())
+        }
+    };
     if matches!(ending, Ending::Complete) {
         // A courtesy to the server: everything is acknowledged, and nothing that goes wrong now changes that.
         let _ = timeout(LAST_ACKS, writer.finish()).await;
     }
-    ending.exit()
+    ending.exit()?.told(told)
 }
 
 async fn open(global: &GlobalArgs, args: &Args) -> Result<(Session, Writer), Failure> {

@@ -50,8 +50,9 @@ pub(crate) async fn copy(
     while let Some(piece) = pieces.next().await {
         match piece {
             Ok(piece) => {
-                output::emit(&piece.data)?;
-                *at = Some(piece.offset + piece.data.len() as u64);
+                let end = piece.offset + piece.data.len() as u64;
+                output::emit_aside(piece.data).await?;
+                *at = Some(end);
             }
             Err(error) => return Ok(Some(error)),
         }

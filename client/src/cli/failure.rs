@@ -28,6 +28,14 @@ impl Exit {
     ];
 }
 
+impl Exit {
+    /// How the tool ends after it has told, or tried to tell, of this end on stdout. Bad news stays bad where nobody
+    /// reads it.
+    pub(crate) fn told(self, told: Result<(), Failure>) -> Result<Self, Failure> {
+        if self == Self::Done { told.map(|()| self) } else { Ok(self) }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

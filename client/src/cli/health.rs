@@ -37,7 +37,7 @@ Status, one on a line:
   SERVING          the only one with exit status 0
   NOT_SERVING      recovering, stopping, or a shard is closed
   SERVICE_UNKNOWN  the server has no service of this name
-  UNREACHABLE      with --watch: there is no server; it is asked again";
+  UNREACHABLE      with --watch or --output json: there is no server; with --watch it is asked again";
 
 /// Ask whether the server serves
 #[derive(Debug, clap::Args)]
@@ -84,10 +84,16 @@ impl Probe {
         let status = match within(self.args.timeout, self.client.check(self.args.request())).await {
             Ok(answer) => answer.status(),
             Err(status) if status.code() == Code::NotFound => ServingStatus::ServiceUnknown,
-            Err(status) => return Err(self.failure(&status)),
+            Err(status) => {
+                // Programs are told in the same form as of all else. What answers there and has no health is reached.
+                if self.format == Format::Json && status.code() != Code::Unimplemented {
+                    let _ = self.show(UNREACHABLE, None); // the status is bad whether or not somebody reads this
+                }
+                return Err(self.failure(&status));
+            }
         };
-        self.show(status.as_str_name(), None)?;
-        Ok(if status == ServingStatus::Serving { Exit::Done } else { Exit::Error })
+        let exit = if status == ServingStatus::Serving { Exit::Done } else { Exit::Error };
+        exit.told(self.show(status.as_str_name(), None))
     }
 
     /// Shows each change, for ever.

@@ -19,12 +19,13 @@ Examples:
 
 const SERVER: &str = "\
 Server, token and TLS:
-  server  first of --endpoint, INKPOT_ENDPOINT, --context, INKPOT_CONTEXT, current context, http://127.0.0.1:7411
-  token   first of --token-file, INKPOT_TOKEN, the token file of the context that named the server
+  server  first of --endpoint or --context, INKPOT_ENDPOINT, INKPOT_CONTEXT, current context, http://127.0.0.1:7411
+  token   first of --token-file, the token file of --context, INKPOT_TOKEN, that of another context that is used
   TLS     each of the TLS options, its variable, the context that named the server; certificate and key go together";
 
 const ENVIRONMENT: &str = "\
 Environment:
+  An empty variable is as good as none.
   INKPOT_ENDPOINT      as --endpoint
   INKPOT_CONTEXT       as --context
   INKPOT_TOKEN         the token itself

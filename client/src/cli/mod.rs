@@ -24,8 +24,9 @@ mod tail;
 mod target;
 mod tls;
 mod units;
+mod variable;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use failure::{Exit, Failure};
 use global::GlobalArgs;
 use std::process::ExitCode;
@@ -70,6 +71,11 @@ enum AsyncCommand {
 /// Runs what the arguments of the process ask for.
 pub(crate) fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
+    // Not by clap's conflicts_with, which overlooks options on both sides of the subcommand.
+    if global.names_two_servers() {
+        let words = "--endpoint and --context each name the server: give one of them";
+        Cli::command().error(ErrorKind::ArgumentConflict, words).exit();
+    }
     let result = match command {
         Command::Async(command) => run(&global, command),
         #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 //! Answers and words: JSON or text on stdout, words and progress on stderr, progress only on a terminal.
 
 use super::failure::Failure;
+use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use inkpot_proto::v1::Durability;
 use serde::Serialize;
@@ -9,6 +10,7 @@ use std::{
     io::{self, Write},
     time::Duration,
 };
+use tokio::task;
 
 /// Form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,6 +53,12 @@ pub(crate) fn say(words: impl Display) {
 pub(crate) fn emit(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::output(&error))
+}
+
+/// As [`emit`], but a reader who takes nothing keeps no interrupt waiting: it is another thread that is stuck then.
+pub(crate) async fn emit_aside(bytes: Bytes) -> Result<(), Failure> {
+    let written = task::spawn_blocking(move || emit(&bytes)).await;
+    written.unwrap_or_else(|error| Err(Failure::error("cannot write to stdout", error)))
 }
 
 /// Writes a line to stdout.

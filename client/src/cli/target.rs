@@ -60,8 +60,8 @@ impl fmt::Display for TokenSource {
     }
 }
 
-/// Which server, where its token is, and how it is reached: the options first, then what the environment says, then the
-/// context. The token and the TLS settings of a context go to no server but its own.
+/// Which server, where its token is, and how it is reached: the options first, --context among them, then what the
+/// environment says, then the current context. The token and the TLS settings of a context go to no server but its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) endpoint: String,
@@ -73,17 +73,20 @@ pub(crate) struct Target {
 impl Target {
     /// Reads the contexts only if no endpoint is given. Reads no token.
     pub(crate) fn new(args: &GlobalArgs) -> Result<Self, Failure> {
-        let (kept, origin) = match &args.endpoint {
-            Some(endpoint) => (Context { endpoint: endpoint.clone(), ..Context::default() }, Origin::Endpoint),
-            None => named(args.context.as_ref())?,
+        let (kept, origin) = match args.endpoint()? {
+            Some(endpoint) => (Context { endpoint, ..Context::default() }, Origin::Endpoint),
+            None => named(args.context()?.as_ref())?,
         };
-        let variable = || token_variable().map(|_| TokenSource::Variable);
-        let token = args.token_file.clone().map(TokenSource::File);
+        let told = args.token_file.clone().map(TokenSource::File);
+        let (kept_token, variable) =
+            (kept.token_file.map(TokenSource::File), token_variable().map(|_| TokenSource::Variable));
+        // A context that is an option wins over all of the environment: its token there may be for another server.
+        let token = if args.context.is_some() { kept_token.or(variable) } else { variable.or(kept_token) };
         Ok(Self {
             endpoint: kept.endpoint,
             origin,
-            token: token.or_else(variable).or(kept.token_file.map(TokenSource::File)),
-            tls: args.tls.clone().or(kept.tls),
+            token: told.or(token),
+            tls: args.tls.clone().or_variables()?.or(kept.tls),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::{
     context,
     failure::{Exit, Failure},
+    variable,
 };
 use inkpot_client::ClientBuilder;
 use serde::{Deserialize, Serialize};
@@ -22,19 +23,19 @@ const SERVER_NAME: &str = "--server-name";
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// The CAs that are believed instead of those of this system, in PEM
-    #[arg(long, global = true, env = "INKPOT_CA_FILE", value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "context::absolute_path")]
     pub(crate) ca_file: Option<PathBuf>,
     /// Certificate to show to a server that asks for one, in PEM; goes with --client-key
-    #[arg(long, global = true, env = "INKPOT_CLIENT_CERT", value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "context::absolute_path")]
     pub(crate) client_cert: Option<PathBuf>,
     /// Key of this certificate, in PEM
-    #[arg(long, global = true, env = "INKPOT_CLIENT_KEY", value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "context::absolute_path")]
     pub(crate) client_key: Option<PathBuf>,
     /// Name that the certificate of the server must have, if it is not the host of the endpoint
-    #[arg(long, global = true, env = "INKPOT_SERVER_NAME", value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_name: Option<String>,
 }
@@ -42,6 +43,19 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn is_unset(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// These, and each that is missing from its variable.
+    pub(crate) fn or_variables(self) -> Result<Self, Failure> {
+        let path = |given: Option<PathBuf>, name| given.or_else(|| variable::path(name));
+        Ok(Self {
+            ca_file: path(self.ca_file, "INKPOT_CA_FILE"),
+            client_cert: path(self.client_cert, "INKPOT_CLIENT_CERT"),
+            client_key: path(self.client_key, "INKPOT_CLIENT_KEY"),
+            server_name: self
+                .server_name
+                .map_or_else(|| variable::text("INKPOT_SERVER_NAME"), |name| Ok(Some(name)))?,
+        })
     }
 
     /// These, and where they are silent those of a context. A certificate and its key come from the same place.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"time"
 
 	"inkpot.dev/connection"
 	inkpotv1 "inkpot.dev/gen/inkpot/v1"
@@ -19,6 +20,8 @@ func main() {
 		var err error
 		if offset, err = follow(service, path, offset); err != nil {
 			connection.PauseOrExit(err)
+		} else {
+			time.Sleep(250 * time.Millisecond) // the server has ended the read
 		}
 	}
 }

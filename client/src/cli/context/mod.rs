@@ -104,7 +104,7 @@ impl Display for Described {
 }
 
 async fn add(global: &GlobalArgs, name: Name) -> Result<(), Failure> {
-    if global.endpoint.is_none() {
+    if global.endpoint()?.is_none() {
         return Err(Failure::new(Exit::Usage, format!("which server is {name}? --endpoint says it")));
     }
     let target = global.target()?;

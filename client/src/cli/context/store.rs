@@ -4,6 +4,7 @@
 use crate::cli::{
     failure::{Exit, Failure},
     tls::Tls,
+    variable,
 };
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{
@@ -100,7 +101,7 @@ impl Contexts {
         };
         let failed = |error: io::Error| Failure::error(format_args!("cannot write {}", path.display()), error);
         // A link to the file stays one.
-        let path = fs::canonicalize(&path).or_else(|_| std::path::absolute(&path)).map_err(failed)?;
+        let path = replaceable(&path)?.map_or_else(|| std::path::absolute(&path), Ok).map_err(failed)?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         // Held until this returns.
@@ -147,15 +148,33 @@ impl Contexts {
     }
 }
 
+/// The file behind the path, links resolved; nothing if there is none yet.
+///
+/// # Errors
+/// There is something that must not be replaced by a file.
+fn replaceable(path: &Path) -> Result<Option<PathBuf>, Failure> {
+    let refused = |why: &dyn fmt::Display| Failure::new(Exit::Usage, format!("cannot write {}: {why}", path.display()));
+    let found = fs::canonicalize(path).and_then(|file| Ok((fs::metadata(&file)?.is_file(), file)));
+    match found {
+        Ok((true, file)) => Ok(Some(file)),
+        Ok((false, _)) => Err(refused(&"it is not a regular file")),
+        Err(error) if path.is_symlink() => match error.kind() {
+            io::ErrorKind::NotFound => Err(refused(&"it is a link to nothing")),
+            _ => Err(refused(&error)),
+        },
+        // What else there is in the way shows when the folder is made.
+        Err(_) => Ok(None),
+    }
+}
+
 /// Where the contexts are kept; nothing if the environment gives no place.
 pub(crate) fn path() -> Option<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     // The XDG specification has relative paths ignored.
-    let xdg = || variable("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
+    let xdg = || variable::path("XDG_CONFIG_HOME").filter(|path| path.is_absolute());
     // One that may not be entered is none: in a container it is often that of another user.
     let home = || env::home_dir().filter(|home| home.join(".").try_exists().is_ok());
     let config = || xdg().or_else(|| Some(home()?.join(".config")));
-    variable(FILE_VARIABLE).or_else(|| Some(config()?.join(FILE_BELOW_CONFIG)))
+    variable::path(FILE_VARIABLE).or_else(|| Some(config()?.join(FILE_BELOW_CONFIG)))
 }
 
 #[cfg(test)]

@@ -102,16 +102,16 @@ pub(super) fn count_sent(reports: &mut [FileReport], shares: &[Vec<Piece>]) {
 /// Shows the files; the exit status says whether all are equal.
 pub(super) fn show(format: Format, reports: &[FileReport]) -> Result<Exit, Failure> {
     let equal = reports.iter().all(|report| report.equal);
-    match format {
-        Format::Json => output::emit_json(&serde_json::json!({ "files": reports, "equal": equal }))?,
-        Format::Text => {
-            for report in reports {
-                output::emit_line(report.line())?;
-            }
-            let records: u64 = reports.iter().map(|report| report.records_acked).sum();
-            let verdict = if equal { "all equal: nothing lost, nothing twice" } else { "NOT ALL EQUAL" };
-            output::emit_line(format_args!("{} files, {records} records: {verdict}", reports.len()))?;
-        }
-    }
-    Ok(if equal { Exit::Done } else { Exit::Error })
+    let exit = if equal { Exit::Done } else { Exit::Error };
+    exit.told(match format {
+        Format::Json => output::emit_json(&serde_json::json!({ "files": reports, "equal": equal })),
+        Format::Text => output::emit_line(text(reports, equal)),
+    })
+}
+
+fn text(reports: &[FileReport], equal: bool) -> String {
+    let lines: String = reports.iter().map(|report| report.line() + "\n").collect();
+    let records: u64 = reports.iter().map(|report| report.records_acked).sum();
+    let verdict = if equal { "all equal: nothing lost, nothing twice" } else { "NOT ALL EQUAL" };
+    format!("{lines}{} files, {records} records: {verdict}", reports.len())
 }

@@ -26,6 +26,7 @@ public final class Tail {
           System.out.flush();
           request.setOffset(piece.getOffset() + piece.getData().size()); // after an error it goes on from here
         }
+        Thread.sleep(250); // the server has ended the read
       } catch (StatusRuntimeException error) {
         Connection.pauseOrExit(error);
       }
