@@ -40,6 +40,7 @@ use std::{
 use tokio::{sync::OwnedSemaphorePermit, time};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
+use tracing::Span;
 
 /// How long an append may wait for room before the client is told why nothing moves.
 const QUIET_WAIT: Duration = Duration::from_millis(100);
@@ -84,6 +85,8 @@ pub struct Session {
     _place: OwnedSemaphorePermit,
     /// The place among those of the tenant.
     _entered: Entered,
+    /// The span of the call. Not entered for each step of the session, which says one thing, at its end.
+    span: Span,
     /// The trace of the call, if it is sampled, and what it gives to the next append.
     trace: Option<SessionTrace>,
     inherited: Option<SpanContext>,
@@ -124,6 +127,7 @@ impl Session {
             in_hand: Vec::new(),
             _place: place,
             _entered: entered,
+            span: Span::current(),
             trace: SessionTrace::of_call(),
             inherited: None,
         }

@@ -7,7 +7,6 @@ use crate::shard::{WriteState, ids::FileKey};
 use inkpot_proto::v1::{self, write_service_server::WriteService};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::Instrument;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -34,7 +33,7 @@ impl WriteService for Writes {
         let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
         let answers = Answers::new(Arc::clone(&link), Arc::clone(&board), services.limits(), gone.clone());
         let session = Session::new(Arc::clone(services), link, board, place);
-        services.tasks.spawn(session.run(request.into_inner(), gone, deadline).in_current_span());
+        services.tasks.spawn(session.run(request.into_inner(), gone, deadline));
         Ok(Response::new(answers))
     }
 

@@ -63,7 +63,8 @@ impl Session {
     /// Tells the shards, and ends the response stream.
     pub(super) async fn leave(&mut self, end: End) {
         let outbox = &self.link.outbox;
-        tracing::debug!(session = self.link.id, ?end, unanswered = outbox.outstanding(), "session ends");
+        let (session, unanswered) = (self.link.id, outbox.outstanding());
+        self.span.in_scope(|| tracing::debug!(session, ?end, unanswered, "session ends"));
         match end {
             End::HalfClosed => {}
             End::Vanished => outbox.close(),
