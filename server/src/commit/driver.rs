@@ -336,7 +336,7 @@ impl Shard {
             }
             Command::Apply(Request::Snapshot(reply)) => _ = reply.send(writer.snapshot(now)?),
             Command::Apply(Request::Checkpointed(mark)) => {
-                writer.checkpointed(&mark)?;
+                writer.checkpointed(&mark, now)?;
                 if stopping.is_some() {
                     if writer.is_settled(&mark) {
                         return Ok(true);

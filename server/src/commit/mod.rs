@@ -290,7 +290,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// As for [`ShardWriter::commit`].
-    pub fn checkpointed(&mut self, mark: &Mark) -> Result<(), ShardError> {
+    pub fn checkpointed(&mut self, mark: &Mark, now: Instant) -> Result<(), ShardError> {
         self.log.release(mark)?;
         let idle = |file: &&crate::shard::state::File| {
             file.channels == 0 && !self.files.is_changed(file.view.id) && file.view.state().pending.is_empty()
@@ -303,7 +303,7 @@ impl ShardWriter {
         }
         if self.disk_full {
             // An idle shard must not say so for ever.
-            self.look_for_room(Instant::now())?;
+            self.look_for_room(now)?;
         }
         self.note_state();
         Ok(())

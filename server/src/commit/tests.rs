@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 /// A shard on a disk in memory, a session of it, and a clock that goes by hand.
 struct Rig {
     faulty: FaultyFs,
+    memory: MemoryFs,
     backlog: Arc<Backlog>,
     writer: ShardWriter,
     session: Arc<SessionLink>,
@@ -43,7 +44,7 @@ impl Rig {
         let session = session(&tenant_of(config.clone(), "t"), 1);
         let config = Arc::new(config);
         let writer = ShardWriter::new(fs, config, registry, Arc::clone(&backlog), recovered, now, ShardMetrics::off());
-        Self { faulty, backlog, writer, session, now }
+        Self { faulty, memory, backlog, writer, session, now }
     }
 
     fn open(&mut self, channel: u32, path: &str, producer: Option<(&str, u64)>) {
@@ -312,4 +313,24 @@ fn append_for_a_channel_that_a_failure_took_away_is_told_to_open_again() {
     rig.send(2, 1, 4, Durability::Synced);
     let events = rig.commit();
     assert_eq!([reason(&events[0]), reason(&events[1])], [ErrorReason::ShardClosed, ErrorReason::UnknownChannel]);
+}
+
+#[test]
+fn idle_shard_says_that_there_is_room_again() {
+    let mut rig = Rig::new(Config::default());
+    rig.open(1, "a", None);
+    rig.send(1, 1, 10, Durability::Synced);
+    let _ = rig.commit();
+    let full = |rig: &Rig| rig.writer.metrics.disk_full.get();
+    assert_eq!(full(&rig), 0);
+    rig.memory.set_capacity(1);
+    rig.now += ROOM_CHECK;
+    rig.send(1, 2, 10, Durability::Synced);
+    assert_eq!(reason(&rig.commit()[0]), ErrorReason::DiskFull);
+    assert_eq!(full(&rig), 1);
+    rig.memory.set_capacity(u64::MAX);
+    rig.now += ROOM_CHECK;
+    let mark = rig.writer.snapshot(rig.now).unwrap().progress.mark;
+    rig.writer.checkpointed(&mark, rig.now).unwrap();
+    assert_eq!(full(&rig), 0, "without a write");
 }

@@ -305,7 +305,8 @@ impl Machine {
         let (mark, now): (Mark, Instant) = (snapshot.progress.mark, self.now);
         let unfinished = self.live().applier.checkpoint(snapshot, now)?;
         if unfinished.is_none() {
-            self.writer().checkpointed(&mark)?;
+            let now = self.now;
+            self.writer().checkpointed(&mark, now)?;
         }
         Ok(unfinished)
     }
