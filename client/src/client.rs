@@ -166,6 +166,8 @@ fn append_request(path: &str, records: &[Bytes], options: AppendOnce) -> Result<
         durability: options.durability.into(),
         admission: options.admission.into(),
         if_generation: options.if_generation,
+        framing: inkpot_proto::v1::Framing::None.into(),
+        timestamps: false,
     })
 }
 

@@ -142,7 +142,7 @@ impl Pages {
 
     async fn fetch(&mut self, page_token: String) -> Result<()> {
         let (prefix, page_size) = (self.prefix.clone(), self.page_size);
-        let request = ListRequest { prefix, page_size, page_token: page_token.clone() };
+        let request = ListRequest { prefix, page_size, page_token: page_token.clone(), delimiter: String::new() };
         let answer = self.files.client().list(self.files.settings.request(request)).await;
         let page = self.files.settings.answer(answer)?;
         if page.next_page_token == page_token && !page_token.is_empty() {

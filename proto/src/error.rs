@@ -26,7 +26,8 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::EmptyAppend
         | R::RecordTooLarge
         | R::MalformedMessage
-        | R::FramingViolated => Code::InvalidArgument,
+        | R::FramingViolated
+        | R::SizeMismatch => Code::InvalidArgument,
         R::SequenceGap
         | R::SequenceReused
         | R::ProducerFenced
@@ -37,7 +38,10 @@ pub fn code(reason: ErrorReason) -> Code {
         | R::IsADirectory
         | R::NotAPlainFile
         | R::Sealed
-        | R::GenerationChanged => Code::FailedPrecondition,
+        | R::GenerationChanged
+        | R::UploadOpen
+        | R::UploadFinished
+        | R::DirectoryNotEmpty => Code::FailedPrecondition,
         R::MessageTooLarge
         | R::TooManyProducers
         | R::QuotaExceeded
@@ -47,9 +51,9 @@ pub fn code(reason: ErrorReason) -> Code {
         R::OffsetMismatch | R::EarlierSeqRefused => Code::Aborted,
         R::OutOfRange => Code::OutOfRange,
         R::Symlink => Code::PermissionDenied,
-        R::FileNotFound => Code::NotFound,
+        R::FileNotFound | R::UploadNotFound => Code::NotFound,
         R::FileExists => Code::AlreadyExists,
-        R::ShardClosed | R::Draining => Code::Unavailable,
+        R::ShardClosed | R::Draining | R::BeingDecided => Code::Unavailable,
         R::OutcomeUnknown | R::Unspecified => Code::Unknown,
         R::Damaged => Code::DataLoss,
         R::Unauthenticated => Code::Unauthenticated,

@@ -237,7 +237,7 @@ async fn pages(server: &Server, prefix: &str, page_size: u32) -> Vec<Vec<String>
     let mut pages = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListRequest { prefix: prefix.to_owned(), page_size, page_token };
+        let request = ListRequest { prefix: prefix.to_owned(), page_size, page_token, ..ListRequest::default() };
         let page = server.files().list(request).await.unwrap().into_inner();
         pages.push(page.files.into_iter().map(|file| file.path).collect());
         page_token = page.next_page_token;
@@ -298,7 +298,7 @@ async fn what_changes_a_file_as_a_whole_is_unimplemented() {
         files.rename(RenameRequest { from: path(), to: "g".into(), ..Default::default() }).await.map(|_| ()),
         files.truncate(TruncateRequest { path: path(), ..Default::default() }).await.map(|_| ()),
         files.seal(SealRequest { path: path(), ..Default::default() }).await.map(|_| ()),
-        files.commit_files(CommitFilesRequest { paths: vec![path()] }).await.map(|_| ()),
+        files.commit_files(CommitFilesRequest::default()).await.map(|_| ()),
     ];
     for answer in answers {
         assert_refused(&answer.unwrap_err(), Code::Unimplemented, Reason::Unimplemented);

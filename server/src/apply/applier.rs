@@ -204,7 +204,7 @@ impl Applier {
 
     /// Writes what is synced of a file, in as few calls as may be.
     fn write(&mut self, view: &Arc<FileView>, through: u64) -> Result<Round, ApplyError> {
-        let failed = |source| ApplyError::File { path: view.key.plain_path(), source };
+        let failed = |source| ApplyError::File { path: view.path(), source };
         let mut round = Round::default();
         loop {
             let (applied, seen, parts) = {
@@ -273,7 +273,7 @@ impl Applier {
             return Ok(self.check_name(view).map_or(Ok(file), Err));
         }
         let opened = open_ours(self.fs.as_ref(), view, Access::ReadWrite)
-            .map_err(|source| ApplyError::File { path: view.key.plain_path(), source })?;
+            .map_err(|source| ApplyError::File { path: view.path(), source })?;
         if let Ok(file) = &opened {
             self.keep_open(view.id, Arc::clone(file))?;
         }
@@ -286,7 +286,7 @@ impl Applier {
             return None;
         }
         let seen = view.state().seen;
-        match self.fs.metadata(&view.key.plain_path()) {
+        match self.fs.metadata(&view.path()) {
             Ok(found) => seen.filter(|seen| seen.inode != found.inode).map(|_| "was replaced".to_owned()),
             Err(error) => displaced(&error).map(str::to_owned),
         }
@@ -297,13 +297,13 @@ impl Applier {
     }
 
     fn found_foreign(&mut self, view: &Arc<FileView>, what: String, round: Round) -> Round {
-        tracing::warn!(file = %view.key, change = %what, "a plain file was changed by another program; appends are refused");
+        tracing::warn!(file = %view.key(), change = %what, "a plain file was changed by another program; appends are refused");
         // What we wrote through this descriptor may be in a file that the path no longer leads to; it is the other
         // program's now, and kept as well as may be.
         if let Some(file) = self.descriptors.get(view.id)
             && let Err(error) = file.sync_all()
         {
-            tracing::warn!(file = %view.key, %error, "a file that another program took away could not be synced");
+            tracing::warn!(file = %view.key(), %error, "a file that another program took away could not be synced");
         }
         self.descriptors.remove(view.id);
         // It stays on the list of syncs: what was written to it before may be there still.
@@ -368,7 +368,7 @@ impl Applier {
             }
             _ => {
                 for view in self.unsynced.values().cloned().collect::<Vec<_>>() {
-                    let failed = |source| ApplyError::File { path: view.key.plain_path(), source };
+                    let failed = |source| ApplyError::File { path: view.path(), source };
                     match self.open(&view)? {
                         Ok(file) => file.sync_all().map_err(failed)?,
                         Err(what) => _ = self.found_foreign(&view, what, Round::default()),
@@ -402,11 +402,11 @@ impl Applier {
                 let state = view.state();
                 (state.applied, state.seen)
             };
-            let what = match self.fs.metadata(&view.key.plain_path()) {
+            let what = match self.fs.metadata(&view.path()) {
                 Ok(found) => difference(&found, applied, seen),
                 Err(error) => match displaced(&error) {
                     Some(what) => Some(what.to_owned()),
-                    None => return Err(ApplyError::File { path: view.key.plain_path(), source: error }),
+                    None => return Err(ApplyError::File { path: view.path(), source: error }),
                 },
             };
             if let Some(what) = what {
@@ -446,7 +446,7 @@ fn stored(file: SnapshotFile) -> Stored {
     let SnapshotFile { view, created, end, sequence, producers } = file;
     let state = view.state();
     let row = FileRow {
-        key: view.key.clone(),
+        key: view.key(),
         generation: view.generation,
         created,
         end,

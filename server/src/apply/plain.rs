@@ -174,7 +174,7 @@ pub fn difference(metadata: &Metadata, len: u64, seen: Option<Seen>) -> Option<S
 /// # Errors
 /// Those of the file system that say nothing about the file.
 pub fn open_ours(fs: &dyn FileSystem, view: &FileView, access: Access) -> io::Result<Result<Arc<dyn File>, String>> {
-    let file = match fs.open(&view.key.plain_path(), access) {
+    let file = match fs.open(&view.path(), access) {
         Err(error) => return displaced(&error).map(|what| Err(what.to_owned())).ok_or(error),
         Ok(file) => file,
     };

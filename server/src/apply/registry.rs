@@ -25,32 +25,34 @@ impl Registry {
     #[must_use]
     pub fn below(&self, tenant: &TenantName, prefix: &str, after: Option<&str>, max: usize) -> Vec<Arc<FileView>> {
         let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let is_before = |view: &&Arc<FileView>| {
-            let path = view.key.path.as_str();
-            view.key.tenant < *tenant || path < prefix || after.is_some_and(|after| path <= after)
+        let is_before = |(key, _): &(&FileKey, &Arc<FileView>)| {
+            let path = key.path.as_str();
+            key.tenant < *tenant || path < prefix || after.is_some_and(|after| path <= after)
         };
-        let is_below = |view: &&Arc<FileView>| view.key.tenant == *tenant && view.key.path.as_str().starts_with(prefix);
+        let is_below =
+            |(key, _): &(&FileKey, &Arc<FileView>)| key.tenant == *tenant && key.path.as_str().starts_with(prefix);
         let from = FilePath::parse(after.filter(|after| *after >= prefix).unwrap_or(prefix.trim_end_matches('/'))).ok();
         let from = from.map(|path| FileKey { tenant: tenant.clone(), path });
         let from = from.as_ref().map_or(Bound::Unbounded, Bound::Included);
-        let files = files.range::<FileKey, _>((from, Bound::Unbounded)).map(|(_, view)| view);
-        let found = files.skip_while(is_before).take_while(is_below).filter(|view| view.state().exists);
+        let files = files.range::<FileKey, _>((from, Bound::Unbounded));
+        let found = files.skip_while(is_before).take_while(is_below).map(|(_, view)| view);
+        let found = found.filter(|view| view.state().exists);
         found.take(max).cloned().collect()
     }
 
     /// Adds or replaces a file.
     pub fn insert(&self, view: Arc<FileView>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(view.key.clone(), view);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(view.key(), view);
     }
 
     /// Removes a file that nobody uses but the registry and the caller; tells whether it did.
     pub fn remove_unused(&self, view: &Arc<FileView>) -> bool {
         // Whoever gets a view here holds it before the lock is free again, so the count cannot be too low.
         let mut files = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let registered = files.get(&view.key).is_some_and(|known| Arc::ptr_eq(known, view));
+        let registered = files.get(&view.key()).is_some_and(|known| Arc::ptr_eq(known, view));
         let unused = Arc::strong_count(view) <= 1 + usize::from(registered);
         if unused && registered {
-            files.remove(&view.key);
+            files.remove(&view.key());
         }
         unused
     }

@@ -6,11 +6,12 @@ use crate::shard::{
     ids::{FileId, FileKey},
 };
 use bytes::Bytes;
+use inkpot_proto::path::TenantName;
 use inkpot_wal::fs::{Access, File, FileSystem};
 use std::{
     collections::VecDeque,
     io,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, SystemTime},
 };
 use tokio::sync::Notify;
@@ -43,6 +44,39 @@ pub struct Parked {
     pub end: u64,
 }
 
+/// What became of content that its path no longer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Other content has taken its place: [`ViewState::successor`].
+    Replaced,
+    /// The file was deleted, or left for another shard under another path.
+    Deleted,
+}
+
+/// Where the bytes of a file lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Location {
+    /// Under its path.
+    #[default]
+    Plain,
+    /// Under its path and [`COMPRESSED_SUFFIX`], compressed.
+    Compressed,
+    /// In staging, under its id: not published yet, or no longer.
+    Staged,
+}
+
+/// What a compressed file has behind its path.
+pub const COMPRESSED_SUFFIX: &str = ".zst";
+
+/// The name of a file, and where its bytes lie. Both change together, when it is published, renamed or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its tenant and path.
+    pub key: FileKey,
+    /// Where its bytes lie.
+    pub location: Location,
+}
+
 /// What changes about a file.
 #[derive(Debug, Default)]
 pub struct ViewState {
@@ -70,6 +104,16 @@ pub struct ViewState {
     pub listed: bool,
     /// How many producers the file has.
     pub producers: u32,
+    /// Whether it takes no more appends.
+    pub sealed: bool,
+    /// crc32c of the committed bytes, unless it is not known.
+    pub crc32c: Option<u32>,
+    /// Bytes that the compressed file takes; `None` if it is not compressed.
+    pub compressed: Option<u64>,
+    /// Set once the path no longer leads here; nothing is applied to it any more.
+    pub gone: Option<Gone>,
+    /// The content that came after this at the path: of a file that was rotated away or replaced.
+    pub successor: Option<Arc<FileView>>,
 }
 
 /// How our last write left the plain file.
@@ -84,14 +128,15 @@ pub struct Seen {
 /// A file of a shard, shared by its writer, its applier and its readers.
 #[derive(Debug)]
 pub struct FileView {
-    /// Its tenant and path.
-    pub key: FileKey,
+    place: RwLock<Place>,
+    /// The shard that has it.
+    pub shard: u32,
     /// Its inode's id.
     pub id: FileId,
     /// Its generation.
     pub generation: u64,
     state: Mutex<ViewState>,
-    /// Told whenever more is committed.
+    /// Told whenever more is committed, or the path leads elsewhere.
     pub changed: Notify,
 }
 
@@ -112,10 +157,49 @@ enum Source {
 }
 
 impl FileView {
-    /// A view with this state.
+    /// A view with this state, of a file of the shard that made its id.
     #[must_use]
     pub fn new(key: FileKey, id: FileId, generation: u64, state: ViewState) -> Self {
-        Self { key, id, generation, state: Mutex::new(state), changed: Notify::new() }
+        Self::at(Place { key, location: Location::Plain }, id.shard(), id, generation, state)
+    }
+
+    /// A view of a file that lies there, with this state.
+    #[must_use]
+    pub fn at(place: Place, shard: u32, id: FileId, generation: u64, state: ViewState) -> Self {
+        let place = RwLock::new(place);
+        Self { place, shard, id, generation, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Its tenant and path, at present.
+    #[must_use]
+    pub fn key(&self) -> FileKey {
+        self.place().key.clone()
+    }
+
+    /// Its name and where its bytes lie, which do not change while this is held: for one call that takes a path.
+    pub fn place(&self) -> RwLockReadGuard<'_, Place> {
+        self.place.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`FileView::place`], to change it together with what is on disk. For the shard.
+    pub fn place_mut(&self) -> RwLockWriteGuard<'_, Place> {
+        self.place.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its bytes lie, if this is its place.
+    #[must_use]
+    pub fn path_at(&self, place: &Place) -> String {
+        match place.location {
+            Location::Plain => place.key.plain_path(),
+            Location::Compressed => place.key.plain_path() + COMPRESSED_SUFFIX,
+            Location::Staged => staged_path(&place.key.tenant, self.shard, self.id),
+        }
+    }
+
+    /// Where its bytes lie at present.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.path_at(&self.place())
     }
 
     /// The state, locked: for short steps without I/O.
@@ -141,7 +225,7 @@ impl FileView {
             Source::Plain(applied) => {
                 let plain =
                     open_ours(fs, self, Access::Read)?.map_err(|what| lost(format!("the plain file {what}")))?;
-                read_exact(plain.as_ref(), &self.key.plain_path(), offset, cut(applied - offset, max))?
+                read_exact(plain.as_ref(), &self.path(), offset, cut(applied - offset, max))?
             }
             Source::Parked { skip, len } => {
                 let path = self.parked_path();
@@ -154,24 +238,28 @@ impl FileView {
     /// What Stat and List tell of it.
     #[must_use]
     pub fn summary(&self) -> FileSummary {
+        let path = self.key().path;
         let state = self.state();
         FileSummary {
-            path: self.key.path.clone(),
+            path,
             size: state.committed,
             applied_size: state.applied,
             synced_size: state.synced,
             generation: self.generation,
-            sealed: false,
+            sealed: state.sealed,
             producers: state.producers,
             modified: state.seen.map(|seen| seen.modified),
             foreign_change: state.foreign.is_some(),
+            crc32c: state.crc32c,
+            stored_size: state.compressed.unwrap_or(state.applied),
+            compressed: state.compressed.is_some(),
         }
     }
 
     /// Where bytes of this file are put aside.
     #[must_use]
     pub fn parked_path(&self) -> String {
-        format!("shards/{:04}/parked/{}", self.id.shard(), self.id)
+        format!("shards/{:04}/parked/{}", self.shard, self.id)
     }
 }
 
@@ -188,6 +276,12 @@ impl ViewState {
             Source::Memory(piece.data.slice(usize::try_from(offset - piece.offset).unwrap_or(0)..))
         })
     }
+}
+
+/// Where a file of a shard lies that is not published yet, or no longer. Each shard has a directory of its own there.
+#[must_use]
+pub fn staged_path(tenant: &TenantName, shard: u32, id: FileId) -> String {
+    format!("staging/{tenant}/{shard:04}/{id}")
 }
 
 fn cut(available: u64, max: usize) -> usize {

@@ -161,10 +161,10 @@ impl ShardWriter {
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let foreign_change = file.view.state().foreign.clone();
         if let Some(what) = foreign_change {
-            return Err(Box::new(foreign(&file.view.key, &what)));
+            return Err(Box::new(foreign(&file.view.key(), &what)));
         }
         if self.disk_full || self.backlog.is_disk_full() {
-            return Err(Box::new(disk_full(&format!("file {}", file.view.key))));
+            return Err(Box::new(disk_full(&format!("file {}", file.view.key()))));
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl ShardWriter {
     fn make_plain(&mut self, id: FileId, now: Instant) -> Result<(), Box<Refused>> {
         let Some(file) = self.files.get(id).filter(|file| !file.created) else { return Ok(()) };
         let view = Arc::clone(&file.view);
-        let made = self.plain.create(&view.key, id);
+        let made = self.plain.create(&view.key(), id);
         let made = made.map_err(|error| Box::new(self.refuse_making(&error, &view)))?;
         self.backlog.hand_on(id, made);
         self.registry.insert(view);
@@ -184,14 +184,14 @@ impl ShardWriter {
 
     fn refuse_making(&self, error: &io::Error, view: &FileView) -> Refused {
         let taken = error.kind() == io::ErrorKind::AlreadyExists;
-        let occupant = taken.then(|| check_vacant(self.fs.as_ref(), &view.key, self.number).err());
-        occupant.flatten().unwrap_or_else(|| refuse(error, &view.key))
+        let occupant = taken.then(|| check_vacant(self.fs.as_ref(), &view.key(), self.number).err());
+        occupant.flatten().unwrap_or_else(|| refuse(error, &view.key()))
     }
 
     /// Lets the frame name the file's id, unless the log or the catalog did before.
     pub(super) fn name(&mut self, id: FileId, now: Instant) {
         let Some(file) = self.files.get(id).filter(|file| !file.named) else { return };
-        let record = Record::Name { key: file.view.key.clone(), id, generation: file.view.generation };
+        let record = Record::Name { key: file.view.key(), id, generation: file.view.generation };
         self.record(&record, now);
     }
 

@@ -459,8 +459,8 @@ fn prepare_segment(maker: &SegmentMaker) {
 fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> {
     match command {
         Command::Open(open) => Some((Arc::clone(&open.session.tenant), Item::Open(open))),
-        Command::Finish { session, channel, answer } => {
-            Some((Arc::clone(&session.tenant), Item::Finish { session, channel, answer }))
+        Command::Finish { session, channel, ending } => {
+            Some((Arc::clone(&session.tenant), Item::Finish { session, channel, ending }))
         }
         Command::SessionEnded { session } => Some((Arc::clone(&session.tenant), Item::SessionEnded(session))),
         Command::WriteState { tenant, key, producer, reply } => {

@@ -390,7 +390,7 @@ impl ShardWriter {
                 self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
                 self.write(&session, write, since, now);
             }
-            Item::Finish { session, channel, answer } => self.finish_channel(&session, channel, answer),
+            Item::Finish { session, channel, ending } => self.finish_channel(&session, channel, ending),
             Item::SessionEnded(session) => self.end_session(&session),
             Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
                 Ok(state) => {
@@ -514,10 +514,10 @@ pub fn refuse_item(item: Item, refused: &Refused) {
         Item::Write(session, write, _) => {
             session.refuse_append(write.channel, write.seq, Box::new(refused.clone()));
         }
-        Item::Finish { session, channel, answer } if answer => {
+        Item::Finish { session, channel, .. } => {
             session.refuse_channel(channel, Box::new(refused.clone()));
         }
-        Item::Finish { .. } | Item::SessionEnded(_) => {}
+        Item::SessionEnded(_) => {}
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),
     }
 }

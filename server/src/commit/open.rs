@@ -8,7 +8,7 @@ use crate::{
     },
     catalog::{CatalogError, FileRow, Stored},
     shard::{
-        FileSummary, Open, ProducerState, SessionLink, WriteState,
+        Ending, FileSummary, Mode, Open, ProducerState, SessionLink, WriteState,
         decide::Channel,
         ids::{FileId, FileKey, ProducerId, generation},
         outbox::{Event, OpenState},
@@ -46,13 +46,11 @@ impl ShardWriter {
     }
 
     /// Ends a channel; `Finished` comes after its appends are answered.
-    pub(super) fn finish_channel(&mut self, session: &Arc<SessionLink>, number: u32, answer: bool) {
+    pub(super) fn finish_channel(&mut self, session: &Arc<SessionLink>, number: u32, _ending: Ending) {
         let ended = self.drop_channel(session.id, number);
-        if answer {
-            let file = ended.and_then(|id| self.files.get(id)).filter(|file| file.created);
-            let (generation, size) = file.map_or((0, 0), |file| (file.view.generation, file.end));
-            self.answers.event(session, Event::Finished { channel: number, generation, size });
-        }
+        let file = ended.and_then(|id| self.files.get(id)).filter(|file| file.created);
+        let (generation, size) = file.map_or((0, 0), |file| (file.view.generation, file.end));
+        self.answers.event(session, Event::Finished { channel: number, generation, size, crc32c: 0 });
         if let Some(id) = ended {
             self.forget_unused(id);
         }
@@ -97,7 +95,7 @@ impl ShardWriter {
         let mut page: BTreeMap<FilePath, FileSummary> =
             stored.into_iter().map(|(_, row)| (row.key.path.clone(), summary(row))).collect();
         for view in self.registry.below(tenant, prefix, after, max) {
-            page.insert(view.key.path.clone(), view.summary());
+            page.insert(view.key().path.clone(), view.summary());
         }
         Ok(page.into_values().take(max).collect())
     }
@@ -116,7 +114,7 @@ impl ShardWriter {
             last_range: state.remembered.back().map(|last| (last.offset, last.offset + u64::from(last.len))),
         });
         let generation = if file.created { file.view.generation } else { 0 };
-        Ok(Ok(WriteState { generation, next_offset: file.end, producer }))
+        Ok(Ok(WriteState { generation, next_offset: file.end, producer, upload: false }))
     }
 
     fn try_open(&mut self, open: Open, now: Instant) -> Result<Result<OpenState, Refused>, ShardError> {
@@ -126,6 +124,10 @@ impl ShardWriter {
         if self.channels.contains_key(&slot) {
             let text = format!("channel {} is open on this session; finish it first, or take another number", slot.1);
             return Ok(Err(Refused::new(ErrorReason::ChannelInUse, text)));
+        }
+        if open.mode != Mode::Append {
+            let text = "uploads are not in this version; it has MODE_APPEND only";
+            return Ok(Err(Refused::new(ErrorReason::Unimplemented, text)));
         }
         let id = match self.find_or_name(&open.key)? {
             Ok(id) => id,
@@ -196,18 +198,18 @@ impl ShardWriter {
         if !is_settled {
             return Ok(());
         }
-        let found = open_ours(self.fs.as_ref(), &view, Access::Read).map_err(|error| refuse(&error, &view.key))?;
+        let found = open_ours(self.fs.as_ref(), &view, Access::Read).map_err(|error| refuse(&error, &view.key()))?;
         let what = match found {
             Err(what) => Some(what),
             Ok(plain) => {
-                let metadata = plain.metadata().map_err(|error| refuse(&error, &view.key))?;
+                let metadata = plain.metadata().map_err(|error| refuse(&error, &view.key()))?;
                 difference(&metadata, applied, seen)
             }
         };
         let mut state = view.state();
         // A file that is again as it was is taken back, unless bytes were put aside meanwhile.
         state.foreign = what.or_else(|| state.foreign.take().filter(|_| state.parked.is_some()));
-        state.foreign.as_deref().map_or(Ok(()), |what| Err(foreign(&view.key, what)))
+        state.foreign.as_deref().map_or(Ok(()), |what| Err(foreign(&view.key(), what)))
     }
 
     /// Gives the producer to this open.
@@ -255,7 +257,7 @@ impl ShardWriter {
     fn fence(&mut self, session: &Arc<SessionLink>, number: u32, producer: &str, id: FileId) {
         let Some(file) = self.files.get(id) else { return };
         let epoch = file.producers.get(producer).map(|state| state.epoch);
-        let text = format!("producer {producer:?} of file {} was opened anew elsewhere", file.view.key);
+        let text = format!("producer {producer:?} of file {} was opened anew elsewhere", file.view.key());
         let mut refused = Refused::new(ErrorReason::ProducerFenced, text);
         refused.current_epoch = epoch;
         self.answers.nack_channel(session, number, refused);
@@ -276,7 +278,7 @@ impl ShardWriter {
             Some(file) => {
                 let text = format!(
                     "file {} has {most} producers, as many as it may (producers.per_file); use fewer names",
-                    file.view.key
+                    file.view.key()
                 );
                 Err(Refused::new(ErrorReason::TooManyProducers, text).with_limit("producers.per_file"))
             }
@@ -372,6 +374,9 @@ fn summary(row: FileRow) -> FileSummary {
         producers: row.producers,
         modified: row.seen.map(|seen| seen.modified),
         foreign_change: row.foreign.is_some(),
+        crc32c: None,
+        stored_size: row.end,
+        compressed: false,
     }
 }
 

@@ -50,7 +50,8 @@ impl Rig {
     fn open(&mut self, channel: u32, path: &str, producer: Option<(&str, u64)>) {
         let producer = producer.map(|(id, epoch)| (id.into(), epoch));
         let session = Arc::clone(&self.session);
-        let open = Open { session, channel, key: key(path), producer, if_generation: None };
+        let open =
+            Open { session, channel, key: key(path), mode: crate::shard::Mode::Append, producer, if_generation: None };
         let tenant = Arc::clone(&self.session.tenant);
         self.writer.turns().push(&tenant, Item::Open(open));
     }
@@ -270,8 +271,8 @@ fn file_that_only_opens_know_leaves_no_trace() {
     rig.commit();
     assert_eq!(rig.writer.files.iter().count(), 1);
     let (session, tenant) = (Arc::clone(&rig.session), Arc::clone(&rig.session.tenant));
-    rig.writer.turns().push(&tenant, Item::Finish { session, channel: 1, answer: true });
-    assert_eq!(rig.commit(), [Event::Finished { channel: 1, generation: 0, size: 0 }]);
+    rig.writer.turns().push(&tenant, Item::Finish { session, channel: 1, ending: crate::shard::Ending::default() });
+    assert_eq!(rig.commit(), [Event::Finished { channel: 1, generation: 0, size: 0, crc32c: 0 }]);
     assert_eq!(rig.writer.files.iter().count(), 0);
     assert!(rig.writer.lookup(&key("a")).unwrap().is_none());
     assert!(rig.faulty.metadata("files/t").is_err());

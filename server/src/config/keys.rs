@@ -75,7 +75,7 @@ fn key<'a>(dotted: &str, field: Field<'a>) -> Key<'a> {
 /// The keys of the server itself; those of tenants are in [`tenant_defaults`] and [`tenant`].
 pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
     use Field as F;
-    let Config { files, wal, checkpoint, apply, memory, producers, shutdown, log, telemetry, .. } = config;
+    let Config { files, wal, checkpoint, apply, memory, producers, uploads, shutdown, log, telemetry, .. } = config;
     let mut keys = vec![
         key("listen", F::Address(&mut config.listen)),
         key("data_dir", F::Path(&mut config.data_dir)),
@@ -97,6 +97,8 @@ pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
         key("producers.retention", F::Span(&mut producers.retention, 1000 * MILLISECOND..=3650 * DAY)),
         key("producers.remembered", F::Count(&mut producers.remembered, 1..=4096)),
         key("producers.per_file", F::Count(&mut producers.per_file, 1..=10_000_000)),
+        key("uploads.expiry", F::Span(&mut uploads.expiry, 1000 * MILLISECOND..=3650 * DAY)),
+        key("uploads.per_tenant", F::Count(&mut uploads.per_tenant, 1..=1_000_000)),
         key("shutdown.drain", F::Span(&mut shutdown.drain, MILLISECOND..=HOUR)),
         key("shutdown.close", F::Span(&mut shutdown.close, MILLISECOND..=HOUR)),
         key("telemetry.metrics_listen", F::OptionalAddress(&mut telemetry.metrics_listen)),

@@ -63,6 +63,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is remembered of producers.
     pub producers: Producers,
+    /// Uploads that are not published yet.
+    pub uploads: Uploads,
     /// Limits of each tenant that sets none of its own.
     pub tenant_defaults: TenantLimits,
     /// Tenants by name. Without a token among them the server is in development mode.
@@ -159,6 +161,15 @@ pub struct Limits {
     pub first_message: Duration,
     /// Longest deadline of a unary call; also of one that names none. 1 ms to 1 h. 300 s.
     pub deadline_max: Duration,
+}
+
+/// Uploads that are not published yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploads {
+    /// How long an upload that nobody writes to is kept, in running time of the server, 1 s to 3650 d. 24 h.
+    pub expiry: Duration,
+    /// Uploads of a tenant that are open at once in a shard, 1 to 1 000 000. 10 000.
+    pub per_tenant: u32,
 }
 
 /// What is remembered of producers.
@@ -297,6 +308,7 @@ impl Default for Config {
             memory: Memory { writes_bytes: 256 * MIB },
             limits: Limits::default(),
             producers: Producers { retention: Duration::from_secs(7 * 24 * 60 * 60), remembered: 64, per_file: 10_000 },
+            uploads: Uploads { expiry: Duration::from_secs(24 * 60 * 60), per_tenant: 10_000 },
             tenant_defaults: TenantLimits {
                 writes_in_flight: 65_536,
                 bytes_in_flight: 64 * MIB,

@@ -221,11 +221,11 @@ impl<'a> Bringer<'a> {
             None => self.look(id, view, end)?,
         };
         if let Ours::Foreign(what) = &ours {
-            tracing::warn!(file = %view.key, change = %what, "a plain file was changed by another program");
+            tracing::warn!(file = %view.key(), change = %what, "a plain file was changed by another program");
             self.foreign.insert(id, what.clone());
         }
         if is_first && self.fresh.contains(&id) {
-            self.plain.note_change(parent(&view.key.plain_path()));
+            self.plain.note_change(parent(&view.path()));
         }
         Ok(ours)
     }
@@ -250,10 +250,10 @@ impl<'a> Bringer<'a> {
 
     /// A file that was made behind the mark, and whose name did not survive: it is made again, with its id.
     fn make_again(&mut self, id: FileId, view: &Arc<FileView>, what: String) -> Result<Ours, RecoveryError> {
-        if check_vacant(self.ground.fs.as_ref(), &view.key, self.ground.number).is_err() {
+        if check_vacant(self.ground.fs.as_ref(), &view.key(), self.ground.number).is_err() {
             return Ok(Ours::Foreign(what));
         }
-        match self.plain.create(&view.key, id) {
+        match self.plain.create(&view.key(), id) {
             Ok(file) => Ok(Ours::Yes(file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Ours::Foreign(what)),
             Err(error) => Err(failed(view, error)),
@@ -262,5 +262,5 @@ impl<'a> Bringer<'a> {
 }
 
 fn failed(view: &FileView, source: io::Error) -> RecoveryError {
-    RecoveryError::File { path: view.key.plain_path(), source }
+    RecoveryError::File { path: view.path(), source }
 }

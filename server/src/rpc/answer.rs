@@ -71,7 +71,9 @@ fn frame(event: Event, limits: &v1::Limits) -> Result<Frame, Status> {
         Event::Nack { channel, seq, refused, .. } | Event::Refuse { channel, seq, refused } => {
             Frame::Nack(nack(channel, seq, &refused))
         }
-        Event::Finished { channel, generation, size } => Frame::Finished(v1::Finished { channel, generation, size }),
+        Event::Finished { channel, generation, size, crc32c } => {
+            Frame::Finished(v1::Finished { channel, generation, size, crc32c })
+        }
         Event::Pong { token } => Frame::Pong(v1::Pong { token }),
         Event::Throttled { limit, since } => {
             Frame::Throttled(v1::Throttled { limit: limit.to_owned(), since: Some(since.into()) })
@@ -93,6 +95,8 @@ fn opened(channel: u32, state: &OpenState, limits: v1::Limits) -> v1::Opened {
         limits: Some(limits),
         previous_epoch: state.previous_epoch,
         previous_last_seq: state.previous_last_seq,
+        upload: state.upload,
+        published: state.published,
     }
 }
 

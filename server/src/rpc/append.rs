@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     admission::{Permit, Tenant},
-    shard::{Batch, Command, Open, SessionLink, ShardHandle, Write, ids::FileKey},
+    shard::{Batch, Command, Mode, Open, SessionLink, ShardHandle, Write, ids::FileKey},
     telemetry::trace::{self, AppendTrace},
 };
 use inkpot_proto::{
@@ -121,7 +121,8 @@ async fn ask(
     let UnaryRequest { open, seq, append } = request;
     let session = Arc::clone(link);
     let (producer, if_generation) = (open.producer, open.if_generation);
-    shard.send(Command::Open(Open { session, channel: CHANNEL, key, producer, if_generation })).await?;
+    let open = Open { session, channel: CHANNEL, key, mode: Mode::Append, producer, if_generation };
+    shard.send(Command::Open(open)).await?;
     let write = Write { channel: CHANNEL, seq, body: Ok(append.into_body(permit, trace)) };
     link.outbox.expect_answers(1);
     shard.send(Command::Writes(Batch { session: Arc::clone(link), writes: vec![write], since })).await?;

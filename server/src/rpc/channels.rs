@@ -125,7 +125,7 @@ mod tests {
         board.asked_to_finish(7);
         assert!(board.told(&Event::Opened { channel: 7, state: OpenState::default() }));
         assert_eq!(board.asked(), 1);
-        assert!(board.told(&Event::Finished { channel: 7, generation: 1, size: 2 }));
+        assert!(board.told(&Event::Finished { channel: 7, generation: 1, size: 2, crc32c: 0 }));
         assert_eq!(board.asked(), 0);
     }
 }

@@ -6,7 +6,7 @@ pub mod file;
 use crate::{
     admission::Permit,
     config::Limits,
-    shard::{WriteBody, ids::ProducerId},
+    shard::{Ending, Mode, WriteBody, ids::ProducerId},
     telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct Terms {
     pub reject: bool,
     /// Whether each record must be a line.
     pub lines: bool,
+    /// Whether the channel is an upload.
+    pub upload: bool,
     /// Whether appends have a producer, and so must have a seq.
     pub has_producer: bool,
 }
@@ -39,6 +41,8 @@ pub struct Terms {
 pub struct OpenRequest {
     /// The file.
     pub path: FilePath,
+    /// How the file is treated.
+    pub mode: Mode,
     /// Who writes, and its epoch; epoch 0 asks for the next one.
     pub producer: Option<(ProducerId, u64)>,
     /// The generation that the file must have; 0: there must be none.
@@ -88,18 +92,24 @@ pub struct UnaryRequest {
 /// Checks an `Open`.
 ///
 /// # Errors
-/// INVALID_PATH, INVALID_FIELD, UNKNOWN_ENUM_VALUE, OUT_OF_RANGE, UNIMPLEMENTED, DURABILITY_UNAVAILABLE.
+/// INVALID_PATH, INVALID_FIELD, UNKNOWN_ENUM_VALUE, OUT_OF_RANGE, DURABILITY_UNAVAILABLE.
 pub fn open(open: &v1::Open) -> Result<OpenRequest, Refused> {
     let path = path(&open.path)?;
-    mode(open.mode)?;
+    let mode = mode(open.mode)?;
+    if mode == Mode::Create && open.if_generation.is_some_and(|wanted| wanted != 0) {
+        return Err(invalid(
+            "if_generation is set with MODE_CREATE, which wants that there is no file; use MODE_REPLACE",
+        ));
+    }
     let producer = producer(&open.producer_id, open.producer_epoch)?;
     let terms = Terms {
         durability: durability(open.durability)?,
         reject: rejects(open.admission)?,
         lines: checks_lines(open.framing)?,
+        upload: mode != Mode::Append,
         has_producer: producer.is_some(),
     };
-    Ok(OpenRequest { path, producer, if_generation: open.if_generation, terms })
+    Ok(OpenRequest { path, mode, producer, if_generation: open.if_generation, terms })
 }
 
 /// Checks an `Append` of a channel with these terms.
@@ -157,21 +167,28 @@ pub fn unary(request: v1::AppendRequest, limits: &Limits) -> Result<UnaryRequest
     Ok(UnaryRequest { open, seq, append })
 }
 
-/// Checks what a `Finish` asks for of a channel in mode APPEND, where all actions come to the same.
+/// Checks what a `Finish` asks for of a channel with these terms. In mode APPEND all actions come to the same.
 ///
 /// # Errors
-/// INVALID_FIELD, UNKNOWN_ENUM_VALUE.
-pub fn finish(finish: &v1::Finish) -> Result<(), Refused> {
+/// INVALID_FIELD, UNKNOWN_ENUM_VALUE, OUT_OF_RANGE.
+pub fn finish(finish: &v1::Finish, terms: &Terms) -> Result<Ending, Refused> {
     use v1::FinishAction as A;
-    match A::try_from(finish.action) {
+    let (size, crc32c) = (finish.size, finish.crc32c);
+    let ending = match A::try_from(finish.action) {
         Err(_) => return Err(unknown_value("action", finish.action)),
         Ok(A::Unspecified) => return Err(invalid("action is not set; say COMMIT, ABORT or LEAVE_OPEN")),
-        Ok(A::Commit | A::Abort | A::LeaveOpen) => {}
-    }
-    if finish.size.is_some() || finish.crc32c.is_some() {
+        Ok(A::Commit) => Ending::Commit { size, crc32c },
+        Ok(A::Abort) => Ending::Abort,
+        Ok(A::LeaveOpen) => Ending::LeaveOpen,
+    };
+    if !terms.upload && (size.is_some() || crc32c.is_some()) {
         return Err(invalid("size and crc32c are for uploads; a channel in mode APPEND has none to check"));
     }
-    Ok(())
+    if terms.upload && ending == Ending::LeaveOpen && !terms.has_producer {
+        return Err(invalid("an upload without producer_id cannot be left open: nobody could find it again"));
+    }
+    fits("size", size.unwrap_or(0))?;
+    Ok(ending)
 }
 
 /// Checks the path of a file.
@@ -210,15 +227,12 @@ fn producer(id: &str, epoch: u64) -> Result<Option<(ProducerId, u64)>, Refused> 
     Ok(producer.map(|id| (id, epoch)))
 }
 
-fn mode(mode: i32) -> Result<(), Refused> {
+fn mode(mode: i32) -> Result<Mode, Refused> {
     use v1::Mode as M;
     match M::try_from(mode) {
-        Ok(M::Unspecified | M::Append) => Ok(()),
-        Ok(mode @ (M::Create | M::Replace)) => {
-            let name = mode.as_str_name();
-            let message = format!("{name} is not in this version; it has MODE_APPEND only");
-            Err(Refused::new(ErrorReason::Unimplemented, message))
-        }
+        Ok(M::Unspecified | M::Append) => Ok(Mode::Append),
+        Ok(M::Create) => Ok(Mode::Create),
+        Ok(M::Replace) => Ok(Mode::Replace),
         Err(_) => Err(unknown_value("mode", mode)),
     }
 }

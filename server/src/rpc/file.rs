@@ -65,7 +65,7 @@ impl Files {
         let last = files.last().filter(|_| more);
         let next_page_token = last.map_or_else(String::new, |(file, _)| checks::to_token(&file.path));
         let files = files.into_iter().map(|(file, shard)| checks::info(file, shard)).collect();
-        Ok(v1::ListResponse { files, next_page_token })
+        Ok(v1::ListResponse { files, next_page_token, prefixes: Vec::new() })
     }
 }
 
@@ -108,6 +108,17 @@ impl FileService for Files {
 
     async fn seal(&self, _: Request<v1::SealRequest>) -> Result<Response<v1::SealResponse>, Status> {
         Err(not_yet("Seal"))
+    }
+
+    async fn delete_prefix(
+        &self,
+        _: Request<v1::DeletePrefixRequest>,
+    ) -> Result<Response<v1::DeletePrefixResponse>, Status> {
+        Err(not_yet("DeletePrefix"))
+    }
+
+    async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
+        Err(not_yet("Adopt"))
     }
 
     async fn commit_files(

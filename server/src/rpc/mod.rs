@@ -127,6 +127,7 @@ impl Services {
             max_channels: limits.session_channels,
             producer_retention_seconds: self.config.producers.retention.as_secs(),
             remembered_appends: self.config.producers.remembered,
+            upload_expiry_seconds: self.config.uploads.expiry.as_secs(),
         }
     }
 }

@@ -190,6 +190,7 @@ impl Reader {
             data: chunk.data,
             generation: place.view.generation,
             end_offset: chunk.end,
+            transition: v1::Transition::Unspecified.into(),
         };
         // Whoever waits for this sees that the client is gone.
         let _ = self.client.send(Ok(response)).await;

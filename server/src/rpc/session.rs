@@ -270,6 +270,7 @@ impl Session {
             session: Arc::clone(&self.link),
             channel,
             key: FileKey { tenant, path: open.path },
+            mode: open.mode,
             producer: open.producer,
             if_generation: open.if_generation,
         });

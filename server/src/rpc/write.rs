@@ -68,6 +68,7 @@ fn response(state: &WriteState) -> v1::GetWriteStateResponse {
         last_seq: producer.last_seq,
         last_first_offset: producer.last_range.map(|(first, _)| first),
         last_end_offset: producer.last_range.map(|(_, end)| end),
+        upload: state.upload,
     }
 }
 

@@ -67,7 +67,7 @@ pub fn decide(file: &File, producer: Option<&Producer>, channel: &Channel, wish:
 }
 
 fn check(file: &File, producer: Option<&Producer>, channel: &Channel, wish: &Wish) -> Result<Decision, Refused> {
-    let key = &file.view.key;
+    let key = &file.view.key();
     if let Some(id) = &channel.producer {
         let producer = producer.ok_or_else(|| unknown_producer(file, id))?;
         check_fence(file, id, producer, channel)?;
@@ -102,7 +102,8 @@ pub fn check_fence(file: &File, id: &str, producer: &Producer, channel: &Channel
     }
     let text = format!(
         "producer {id:?} of file {} was opened anew with epoch {}; open it again with a higher epoch to take it back",
-        file.view.key, producer.epoch
+        file.view.key(),
+        producer.epoch
     );
     let mut refused = Refused::new(ErrorReason::ProducerFenced, text);
     refused.current_epoch = Some(producer.epoch);
@@ -110,7 +111,7 @@ pub fn check_fence(file: &File, id: &str, producer: &Producer, channel: &Channel
 }
 
 fn unknown_producer(file: &File, id: &str) -> Refused {
-    let text = format!("producer {id:?} is not known in file {}; open it again and begin with seq 1", file.view.key);
+    let text = format!("producer {id:?} is not known in file {}; open it again and begin with seq 1", file.view.key());
     let mut refused = Refused::new(ErrorReason::UnknownProducer, text);
     refused.expected_seq = Some(1);
     refused
@@ -119,14 +120,14 @@ fn unknown_producer(file: &File, id: &str) -> Refused {
 fn duplicate(file: &File, producer: &Producer, wish: &Wish) -> Result<Decision, Refused> {
     let Some(remembered) = producer.remembered(wish.seq) else { return Ok(Decision::Duplicate(None)) };
     if (u64::from(remembered.len), remembered.crc32c) != (wish.len, wish.crc32c) {
-        let text = format!("seq {} of file {} is committed with other bytes", wish.seq, file.view.key);
+        let text = format!("seq {} of file {} is committed with other bytes", wish.seq, file.view.key());
         return Err(Refused::new(ErrorReason::SequenceReused, text));
     }
     Ok(Decision::Duplicate(Some((remembered.offset, remembered.offset + wish.len))))
 }
 
 fn out_of_turn(file: &File, producer: Option<&Producer>, channel: &Channel, seq: u64, next: u64) -> Refused {
-    let key = &file.view.key;
+    let key = &file.view.key();
     let mut refused = if channel.refused && seq > next {
         let text =
             format!("seq {seq} of file {key} comes after a refused one; send {next} again, or open the file anew");

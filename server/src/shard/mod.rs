@@ -67,6 +67,35 @@ impl SessionLink {
     }
 }
 
+/// How a channel treats the file that it opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Continues the file, or begins it.
+    #[default]
+    Append,
+    /// An upload to a path that has no file.
+    Create,
+    /// An upload that takes the place of what is at the path.
+    Replace,
+}
+
+/// How a channel ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ending {
+    /// An upload is published, if it has this size and checksum. Other channels just end.
+    Commit {
+        /// Its size in bytes.
+        size: Option<u64>,
+        /// Its crc32c.
+        crc32c: Option<u32>,
+    },
+    /// An upload is discarded.
+    Abort,
+    /// An upload is left for later.
+    #[default]
+    LeaveOpen,
+}
+
 /// Opens a file on a channel.
 #[derive(Debug)]
 pub struct Open {
@@ -76,6 +105,8 @@ pub struct Open {
     pub channel: u32,
     /// The file.
     pub key: FileKey,
+    /// How it is treated.
+    pub mode: Mode,
     /// Who writes, and its epoch; epoch 0 asks for the next one.
     pub producer: Option<(ProducerId, u64)>,
     /// The generation that the file must have; 0: there must be none.
@@ -96,11 +127,11 @@ pub struct Write {
 /// What an append carries.
 #[derive(Debug)]
 pub struct WriteBody {
-    /// The bytes; never empty.
+    /// The bytes as they are stored; never empty.
     pub data: Bytes,
     /// How many records they are; counts for the flush policy.
     pub records: u32,
-    /// crc32c of `data`.
+    /// crc32c of the bytes as they were sent: by that a duplicate is known.
     pub crc32c: u32,
     /// Where it must begin, in bytes.
     pub expected_offset: Option<u64>,
@@ -132,6 +163,8 @@ pub struct WriteState {
     pub next_offset: u64,
     /// The producer, if it is known in the file.
     pub producer: Option<ProducerState>,
+    /// It is about an upload of the producer.
+    pub upload: bool,
 }
 
 /// The producer's part of a [`WriteState`].
@@ -166,6 +199,12 @@ pub struct FileSummary {
     pub modified: Option<SystemTime>,
     /// Whether another program meddled with the plain file.
     pub foreign_change: bool,
+    /// crc32c of the committed bytes, unless it is not known.
+    pub crc32c: Option<u32>,
+    /// Bytes that the plain file takes.
+    pub stored_size: u64,
+    /// Whether the plain file is compressed.
+    pub compressed: bool,
 }
 
 /// What one can ask of a shard.
@@ -183,8 +222,8 @@ pub enum Command {
         session: Arc<SessionLink>,
         /// The channel.
         channel: u32,
-        /// Whether the client waits for `Finished`.
-        answer: bool,
+        /// What becomes of an upload.
+        ending: Ending,
     },
     /// The session is gone; its channels are forgotten, what it had enqueued goes on.
     SessionEnded {

@@ -49,6 +49,8 @@ pub enum Event {
         generation: u64,
         /// Committed size of the file in bytes.
         size: u64,
+        /// crc32c of those bytes.
+        crc32c: u32,
     },
     /// From the session: an append or a channel that no shard hears of was refused.
     Refuse {
@@ -118,6 +120,10 @@ pub struct OpenState {
     pub previous_epoch: u64,
     /// Last seq of the epoch before.
     pub previous_last_seq: u64,
+    /// The channel is an upload.
+    pub upload: bool,
+    /// The upload was published before.
+    pub published: bool,
 }
 
 /// The queue of one session.

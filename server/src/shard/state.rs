@@ -98,7 +98,7 @@ impl Files {
 
     /// Adds a file that was loaded, or that an open made up.
     pub fn insert(&mut self, file: File) {
-        self.by_key.insert(file.view.key.clone(), file.view.id);
+        self.by_key.insert(file.view.key(), file.view.id);
         self.by_id.insert(file.view.id, file);
     }
 
@@ -122,7 +122,7 @@ impl Files {
     /// Removes a file from memory.
     pub fn remove(&mut self, id: FileId) {
         if let Some(file) = self.by_id.remove(&id) {
-            self.by_key.remove(&file.view.key);
+            self.by_key.remove(&file.view.key());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whose turn it is: the tenants of a shard are served by deficit round robin on bytes (Shreedhar and Varghese, 1995),
 //! each tenant's items in the order they came.
 
-use super::{Batch, Open, ProducerId, SessionLink, Write, WriteState, ids::FileKey};
+use super::{Batch, Ending, Open, ProducerId, SessionLink, Write, WriteState, ids::FileKey};
 use crate::admission::{MIN_CHARGE_BYTES, Tenant};
 use inkpot_proto::error::Refused;
 use std::{
@@ -27,8 +27,8 @@ pub enum Item {
         session: Arc<SessionLink>,
         /// The channel.
         channel: u32,
-        /// Whether the client waits for `Finished`.
-        answer: bool,
+        /// What becomes of an upload.
+        ending: Ending,
     },
     /// The end of a session.
     SessionEnded(Arc<SessionLink>),

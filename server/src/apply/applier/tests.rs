@@ -44,7 +44,7 @@ impl Rig {
 
     fn make(&mut self, path: &str, id: u64) -> Arc<FileView> {
         let view = view(path, id, ViewState::default());
-        let file = self.plain.create(&view.key, view.id).unwrap();
+        let file = self.plain.create(&view.key(), view.id).unwrap();
         self.backlog.hand_on(view.id, file);
         view
     }
@@ -72,7 +72,7 @@ impl Rig {
     }
 
     fn content(&self, view: &FileView) -> Vec<u8> {
-        read_all(&self.memory, &view.key.plain_path()).unwrap()
+        read_all(&self.memory, &view.path()).unwrap()
     }
 
     fn writes(&self) -> u64 {
@@ -219,7 +219,7 @@ fn checkpoint_parks_all_of_a_file_that_somebody_changed() {
     rig.push(&view, "applied");
     rig.sync_log();
     rig.round();
-    let path = view.key.plain_path();
+    let path = view.path();
     rig.memory.foreign_write(&path, 7, b"theirs").unwrap();
     // More than one call writes.
     for byte in [b'a', b'b', b'c', b'd'] {

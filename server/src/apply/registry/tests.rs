@@ -21,8 +21,8 @@ fn existing(path: &str) -> Arc<FileView> {
     of_tenant("t", path, true)
 }
 
-fn paths(found: &[Arc<FileView>]) -> Vec<&str> {
-    found.iter().map(|view| view.key.path.as_str()).collect()
+fn paths(found: &[Arc<FileView>]) -> Vec<String> {
+    found.iter().map(|view| view.key().path.to_string()).collect()
 }
 
 #[test]

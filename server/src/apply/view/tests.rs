@@ -46,7 +46,7 @@ fn laid_out(content: &[u8], applied: usize, parked: usize, pieces: &[usize]) -> 
         state.parked = Some(Parked { from: applied as u64, end: parked as u64 });
     }
     let view = view("dir/f", 7, state);
-    write(&fs, &view.key.plain_path(), view.id, &content[..applied]);
+    write(&fs, &view.path(), view.id, &content[..applied]);
     if parked > applied {
         write(&fs, &view.parked_path(), view.id, &content[applied..parked]);
     }
@@ -94,7 +94,7 @@ fn nothing_is_read_at_and_behind_the_committed_end() {
 #[test]
 fn plain_file_that_is_longer_than_what_is_committed_shows_no_more() {
     let (fs, view) = laid_out(b"0123", 4, 4, &[]);
-    fs.open(&view.key.plain_path(), Access::ReadWrite).unwrap().write_at(&[b"foreign"], 4).unwrap();
+    fs.open(&view.path(), Access::ReadWrite).unwrap().write_at(&[b"foreign"], 4).unwrap();
     assert_eq!(view.read(&fs, 2, 99).unwrap(), Chunk { data: Bytes::from_static(b"23"), end: 4 });
 }
 
@@ -151,7 +151,7 @@ fn summary_tells_what_the_state_says() {
     let state = ViewState { committed: 30, applied: 10, synced: 20, producers: 4, ..ViewState::default() };
     let view = view("dir/f", 7, state);
     let mut expected = FileSummary {
-        path: view.key.path.clone(),
+        path: view.key().path,
         size: 30,
         applied_size: 10,
         synced_size: 20,
@@ -160,6 +160,9 @@ fn summary_tells_what_the_state_says() {
         producers: 4,
         modified: None,
         foreign_change: false,
+        crc32c: None,
+        stored_size: 10,
+        compressed: false,
     };
     assert_eq!(view.summary(), expected);
     view.state().seen = Some(Seen { inode: 1, modified });
@@ -192,7 +195,7 @@ fn reader_sees_the_same_bytes_while_they_move_to_the_plain_file() {
                 }
             });
         }
-        let plain = fs.open(&view.key.plain_path(), Access::ReadWrite).unwrap();
+        let plain = fs.open(&view.path(), Access::ReadWrite).unwrap();
         for _ in 0..PIECES {
             let piece = view.state().pending[0].clone();
             plain.write_at(&[&piece.data], piece.offset).unwrap();

@@ -148,7 +148,7 @@ fn answers_keep_their_order_and_nothing_is_told_before_its_time() {
     let session = link();
     let mut answers = Answers::default();
     let opened = Event::Opened { channel: 1, state: OpenState::default() };
-    let finished = Event::Finished { channel: 1, generation: GENERATION, size: 9 };
+    let finished = Event::Finished { channel: 1, generation: GENERATION, size: 9, crc32c: 0 };
     answers.event(&session, opened.clone());
     answers.ack(&session, 1, taken(1, 0, 5));
     answers.nack(&session, 1, 2, Box::new(refused()));
@@ -187,7 +187,7 @@ fn ack_of_an_old_duplicate_takes_nothing_back_that_was_synced() {
 #[test]
 fn question_is_answered_when_the_commit_is_through() {
     let (reply, mut answer) = oneshot::channel();
-    let state = WriteState { generation: GENERATION, next_offset: 5, producer: None };
+    let state = WriteState { generation: GENERATION, next_offset: 5, producer: None, upload: false };
     let mut answers = Answers::default();
     answers.state(reply, state);
     assert!(answer.try_recv().is_err());
@@ -228,7 +228,7 @@ fn failed_commit_reveals_nothing_that_did_not_become_durable() {
     answers.event(&session, Event::Opened { channel: 1, state: OpenState { next_offset: 5, ..OpenState::default() } });
     answers.nack(&session, 1, 7, Box::new(mismatch));
     answers.nack_channel(&session, 2, fenced);
-    answers.event(&session, Event::Finished { channel: 3, generation: GENERATION, size: 5 });
+    answers.event(&session, Event::Finished { channel: 3, generation: GENERATION, size: 5, crc32c: 0 });
     let (reply, mut answer) = oneshot::channel();
     answers.state(reply, WriteState { next_offset: 5, ..WriteState::default() });
     answers.fail(&refused());

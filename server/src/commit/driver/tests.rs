@@ -60,7 +60,14 @@ impl Rig {
 
     async fn open(&self, channel: u32, path: &str) {
         let session = Arc::clone(&self.session);
-        let open = Open { session, channel, key: key(path), producer: None, if_generation: None };
+        let open = Open {
+            session,
+            channel,
+            key: key(path),
+            mode: crate::shard::Mode::Append,
+            producer: None,
+            if_generation: None,
+        };
         self.tell(Command::Open(open)).await;
         assert!(matches!(self.told().await, Event::Opened { .. }));
     }

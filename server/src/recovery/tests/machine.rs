@@ -214,7 +214,14 @@ impl Machine {
         self.channels.insert(channel, Slot { stream, wanted, state: None });
         let producer = Some((stream.producer.into(), wanted));
         let session = Arc::clone(&self.session);
-        let open = Open { session, channel, key: key(stream.file), producer, if_generation: None };
+        let open = Open {
+            session,
+            channel,
+            key: key(stream.file),
+            mode: crate::shard::Mode::Append,
+            producer,
+            if_generation: None,
+        };
         let tenant = Arc::clone(&self.tenant);
         self.writer().turns().push(&tenant, Item::Open(open));
         channel
@@ -223,7 +230,7 @@ impl Machine {
     /// Ends a channel without an answer.
     pub fn finish(&mut self, channel: u32) {
         let (session, tenant) = self.session();
-        self.writer().turns().push(&tenant, Item::Finish { session, channel, answer: false });
+        self.writer().turns().push(&tenant, Item::Finish { session, channel, ending: crate::shard::Ending::default() });
     }
 
     pub fn session(&self) -> (Arc<SessionLink>, Arc<Tenant>) {

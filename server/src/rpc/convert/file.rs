@@ -70,7 +70,7 @@ pub fn first_byte(offset: i64, end: u64) -> Result<u64, Refused> {
 /// # Errors
 /// INVALID_FIELD.
 pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
-    let v1::ListRequest { prefix, page_size, page_token } = request;
+    let v1::ListRequest { prefix, page_size, page_token, delimiter: _ } = request;
     if prefix.len() > MAX_PATH_BYTES {
         return Err(invalid(format!("prefix is longer than {MAX_PATH_BYTES} bytes")));
     }
@@ -126,5 +126,8 @@ pub fn info(file: FileSummary, shard: u32) -> v1::FileInfo {
         modified: file.modified.map(Into::into),
         shard,
         foreign_change: file.foreign_change,
+        crc32c: file.crc32c,
+        stored_size: file.stored_size,
+        compressed: file.compressed,
     }
 }

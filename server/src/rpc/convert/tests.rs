@@ -4,7 +4,8 @@ use crate::config::Limits as ConfigLimits;
 
 mod files;
 
-const TERMS: Terms = Terms { durability: Durability::Synced, reject: false, lines: false, has_producer: false };
+const TERMS: Terms =
+    Terms { durability: Durability::Synced, reject: false, lines: false, upload: false, has_producer: false };
 const LINES: Terms = Terms { lines: true, ..TERMS };
 const PRODUCER: Terms = Terms { has_producer: true, ..TERMS };
 const WRITTEN: Terms = Terms { durability: Durability::Written, ..TERMS };
@@ -54,7 +55,7 @@ fn open_keeps_what_was_asked_for() {
     };
     let open = open(&message).unwrap();
     assert_eq!((open.producer, open.if_generation), (Some(("p".into(), 2)), Some(0)));
-    let terms = Terms { durability: Durability::Written, reject: true, lines: true, has_producer: true };
+    let terms = Terms { durability: Durability::Written, reject: true, lines: true, upload: false, has_producer: true };
     assert_eq!(open.terms, terms);
 }
 
@@ -67,12 +68,17 @@ fn paths_that_break_the_grammar_are_refused() {
 }
 
 #[test]
-fn uploads_are_not_implemented_and_said_so() {
-    for mode in [v1::Mode::Create, v1::Mode::Replace] {
-        let refused = open(&v1::Open { mode: mode as i32, ..an_open() }).unwrap_err();
-        assert_eq!(refused.reason, ErrorReason::Unimplemented);
-        assert!(refused.message.contains(mode.as_str_name()), "{refused}");
+fn uploads_are_told_from_appends() {
+    for (wire, mode) in
+        [(v1::Mode::Append, Mode::Append), (v1::Mode::Create, Mode::Create), (v1::Mode::Replace, Mode::Replace)]
+    {
+        let open = open(&v1::Open { mode: wire as i32, ..an_open() }).unwrap();
+        assert_eq!((open.mode, open.terms.upload), (mode, mode != Mode::Append));
     }
+    assert_eq!(
+        of_open(|open| (open.mode, open.if_generation) = (v1::Mode::Create as i32, Some(3))),
+        ErrorReason::InvalidField
+    );
 }
 
 #[test]
@@ -214,11 +220,11 @@ fn unary_append_is_checked_like_open_and_append() {
 
 #[test]
 fn finish_needs_a_known_action_and_checks_no_upload() {
-    let reason = |message: v1::Finish| finish(&message).unwrap_err().reason;
+    let reason = |message: v1::Finish| finish(&message, &TERMS).unwrap_err().reason;
     assert_eq!(reason(v1::Finish::default()), ErrorReason::InvalidField);
     assert_eq!(reason(v1::Finish { action: 4, ..v1::Finish::default() }), ErrorReason::UnknownEnumValue);
     let commit = v1::Finish { action: v1::FinishAction::Commit as i32, ..v1::Finish::default() };
-    assert!(finish(&commit).is_ok());
+    assert!(finish(&commit, &TERMS).is_ok());
     assert_eq!(reason(v1::Finish { size: Some(1), ..commit }), ErrorReason::InvalidField);
     assert_eq!(reason(v1::Finish { crc32c: Some(1), ..commit }), ErrorReason::InvalidField);
 }

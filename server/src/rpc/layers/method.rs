@@ -14,7 +14,7 @@ pub(super) fn is_streaming(path: &str) -> bool {
 }
 
 /// Every method that is served, as metrics and traces name it.
-pub(super) const KNOWN: [&str; 11] = [
+pub(super) const KNOWN: [&str; 13] = [
     "inkpot.v1.WriteService/Write",
     "inkpot.v1.WriteService/Append",
     "inkpot.v1.WriteService/GetWriteState",
@@ -26,6 +26,8 @@ pub(super) const KNOWN: [&str; 11] = [
     "inkpot.v1.FileService/Truncate",
     "inkpot.v1.FileService/Seal",
     "inkpot.v1.FileService/CommitFiles",
+    "inkpot.v1.FileService/DeletePrefix",
+    "inkpot.v1.FileService/Adopt",
 ];
 
 /// The name of whatever is not served; so the conventions for RPC have it.

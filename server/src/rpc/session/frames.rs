@@ -129,16 +129,19 @@ impl Session {
 
     async fn finish(&mut self, finish: &v1::Finish) {
         let channel = finish.channel;
-        if let Err(refused) = convert::finish(finish) {
-            return self.refuse(channel, Box::new(refused));
-        }
-        let Some(known) = self.channels.remove(&channel) else {
+        let Some(known) = self.channels.get(&channel) else {
             return self.refuse(channel, unknown_channel(channel));
         };
-        self.send_group(known.shard).await;
+        let ending = match convert::finish(finish, &known.terms) {
+            Ok(ending) => ending,
+            Err(refused) => return self.refuse(channel, Box::new(refused)),
+        };
+        let shard = known.shard;
+        self.channels.remove(&channel);
+        self.send_group(shard).await;
         self.board.asked_to_finish(channel);
-        let command = Command::Finish { session: Arc::clone(&self.link), channel, answer: true };
-        if let Err(refused) = self.services.shards[known.shard].send(command).await {
+        let command = Command::Finish { session: Arc::clone(&self.link), channel, ending };
+        if let Err(refused) = self.services.shards[shard].send(command).await {
             self.board.not_asked(channel);
             self.refuse(channel, Box::new(refused));
         }

@@ -131,7 +131,7 @@ async fn write_state_comes_from_the_shard_of_the_file() {
     let Command::WriteState { key: asked, producer, reply, .. } = fake.command(shard).await else { panic!() };
     assert_eq!((asked, producer.as_deref()), (key("a"), Some("p")));
     let producer = Some(ProducerState { epoch: 2, last_seq: 5, last_range: Some((10, 20)) });
-    reply.send(Ok(WriteState { generation: 9, next_offset: 20, producer })).unwrap();
+    reply.send(Ok(WriteState { generation: 9, next_offset: 20, producer, upload: false })).unwrap();
     let state = within(call).await.unwrap().unwrap().into_inner();
     assert_eq!((state.generation, state.next_offset, state.known, state.epoch), (9, 20, true, 2));
     assert_eq!((state.last_seq, state.last_first_offset, state.last_end_offset), (5, Some(10), Some(20)));

@@ -90,7 +90,7 @@ fn answers_to_opens_and_ends_do_not_count() {
     let outbox = Outbox::default();
     outbox.expect_answers(1);
     outbox.push(Event::Opened { channel: 1, state: OpenState::default() });
-    outbox.push(Event::Finished { channel: 1, generation: 0, size: 0 });
+    outbox.push(Event::Finished { channel: 1, generation: 0, size: 0, crc32c: 0 });
     outbox.push(Event::GoAway { deadline: Duration::ZERO, reason: "stop" });
     outbox.push(Event::Fail(no()));
     for _ in 0..4 {

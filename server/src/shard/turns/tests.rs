@@ -17,7 +17,7 @@ fn policy() -> Flush {
 }
 
 fn finish(session: &Arc<SessionLink>, channel: u32) -> Item {
-    Item::Finish { session: Arc::clone(session), channel, answer: true }
+    Item::Finish { session: Arc::clone(session), channel, ending: crate::shard::Ending::default() }
 }
 
 /// Session and seq of an append, session and channel of a finish.

@@ -42,7 +42,6 @@ async fn bad_opens_are_nacked_and_never_reach_a_shard() {
     let mut client = fake.session().await;
     let bad = [
         (open(1, "../x"), ErrorReason::InvalidPath),
-        (v1::Open { mode: 2, ..open(1, "a") }, ErrorReason::Unimplemented),
         (v1::Open { durability: 3, ..open(1, "a") }, ErrorReason::DurabilityUnavailable),
         (v1::Open { admission: 9, ..open(1, "a") }, ErrorReason::UnknownEnumValue),
     ];
@@ -87,11 +86,11 @@ async fn finished_channel_is_answered_and_its_number_is_free() {
     client.send(Ask::Finish(v1::Finish { channel: 1, action: 1, ..Default::default() })).await;
     fake.writes(0, 1).await;
     let command = fake.command(0).await;
-    assert!(matches!(command, Command::Finish { channel: 1, answer: true, .. }), "{command:?}");
+    assert!(matches!(command, Command::Finish { channel: 1, .. }), "{command:?}");
     link.outbox.push(ack(1, 1, 1));
-    link.outbox.push(crate::shard::outbox::Event::Finished { channel: 1, generation: 9, size: 1 });
+    link.outbox.push(crate::shard::outbox::Event::Finished { channel: 1, generation: 9, size: 1, crc32c: 0 });
     assert!(matches!(client.say().await, Say::Ack(_)));
-    assert_eq!(client.say().await, Say::Finished(v1::Finished { channel: 1, generation: 9, size: 1 }));
+    assert_eq!(client.say().await, Say::Finished(v1::Finished { channel: 1, generation: 9, size: 1, crc32c: 0 }));
     client.opened(&mut fake, open(1, "b")).await;
 }
 
