@@ -159,7 +159,7 @@ impl<S> Acks<S> {
     fn finish(&mut self, number: u32) {
         self.ack_touched();
         if let Some(channel) = self.channels.remove(&number) {
-            let finished = v1::Finished { channel: number, generation: 1, size: channel.end };
+            let finished = v1::Finished { channel: number, generation: 1, size: channel.end, crc32c: 0 };
             self.answer(write_response::Frame::Finished(finished));
         }
     }
@@ -233,6 +233,7 @@ fn announced() -> v1::Limits {
         max_appends_in_flight: 65_536,
         max_channels: 65_536,
         producer_retention_seconds: 3_600,
+        upload_expiry_seconds: 0,
         remembered_appends: 64,
     }
 }
