@@ -2,21 +2,17 @@
 //! Pure.
 
 use super::{NEWLINE, unknown_value};
+use crate::utc;
 use bytes::Bytes;
 use inkpot_proto::{
     error::Refused,
     v1::{self, ErrorReason, Framing as Rule},
 };
-use std::{
-    io::Write,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::SystemTime;
 
 /// Length of a timestamp with the space behind it, in bytes: the same for each, so that an append that is sent again comes
 /// to the same length.
 const TIMESTAMP_BYTES: usize = "2026-11-23T10:15:00.123Z ".len();
-/// The last millisecond that four digits of a year can tell.
-const LAST_TIME: Duration = Duration::from_millis(253_402_300_799_999);
 
 /// What a channel asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +56,9 @@ impl Framing {
         if stored == data.len() {
             return Ok(data);
         }
-        let timestamp = if self.timestamps { timestamp(clock()) } else { Vec::new() };
+        let timestamp = if self.timestamps { utc::rfc3339_millis(clock()) + " " } else { String::new() };
         let mut out = Vec::with_capacity(stored);
-        records(&data, &record_lengths).for_each(|record| self.put(record, &timestamp, &mut out));
+        records(&data, &record_lengths).for_each(|record| self.put(record, timestamp.as_bytes(), &mut out));
         Ok(out.into())
     }
 
@@ -127,14 +123,6 @@ fn records<'a>(data: &'a [u8], lengths: &'a [u32]) -> impl Iterator<Item = &'a [
 
 fn is_one_line(record: &[u8]) -> bool {
     record.split_last().is_none_or(|(_, before)| !before.contains(&NEWLINE))
-}
-
-/// A time that four digits of a year cannot tell becomes the nearest that they can.
-fn timestamp(now: SystemTime) -> Vec<u8> {
-    let now = now.clamp(UNIX_EPOCH, UNIX_EPOCH + LAST_TIME);
-    let mut shown = Vec::with_capacity(TIMESTAMP_BYTES);
-    write!(shown, "{} ", humantime::format_rfc3339_millis(now)).expect("a vector takes all that is written to it");
-    shown
 }
 
 #[cfg(test)]
