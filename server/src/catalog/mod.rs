@@ -6,6 +6,7 @@ mod backend;
 mod rows;
 
 pub use rows::{FileRow, Stored};
+pub(crate) use rows::{decode_producer, encode_producer};
 
 use crate::shard::{
     codec::{Reader, Undecodable, put_number},
@@ -32,6 +33,7 @@ const UPLOADS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uploads");
 const USAGE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("usage");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const PROGRESS: &str = "progress";
+const SETS: &str = "sets";
 /// Memory that one catalog may use as a cache, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -99,6 +101,8 @@ pub struct Changes {
     pub unbound: Vec<(FileKey, FileId)>,
     /// What each tenant has.
     pub usage: Vec<(TenantName, Usage)>,
+    /// Sets that are not over, as records.
+    pub sets: Bytes,
 }
 
 /// A page of files: id and row of each.
@@ -230,6 +234,16 @@ impl Catalog {
         Ok(page)
     }
 
+    /// Sets that are not over, as records; empty: none.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn sets(&self) -> Result<Bytes, CatalogError> {
+        let table = self.read(META)?;
+        let row = table.get(SETS).map_err(|error| self.failed(error))?;
+        Ok(row.map_or_else(Bytes::new, |row| Bytes::copy_from_slice(row.value())))
+    }
+
     /// The uploads that are not published yet.
     ///
     /// # Errors
@@ -279,6 +293,7 @@ impl Catalog {
                 put_number(&mut row, number);
             }
             meta.insert(PROGRESS, row.as_slice()).map_err(|error| self.failed(error))?;
+            meta.insert(SETS, changes.sets.as_ref()).map_err(|error| self.failed(error))?;
         }
         transaction.commit().map_err(|error| self.failed(error))
     }

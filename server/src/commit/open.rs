@@ -432,6 +432,7 @@ pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>, shard: u
         gone: None,
         changed: false,
         channels: 0,
+        frozen: None,
     }
 }
 
