@@ -3,9 +3,13 @@
 //! checkpoints, read when a file is used that is not in memory.
 
 mod backend;
+mod list;
 mod rows;
+mod slot;
 
+pub use list::Listed;
 pub use rows::{FileRow, Stored};
+pub use slot::CatalogSlot;
 
 use crate::shard::{
     codec::{Reader, Undecodable, put_number},
@@ -14,13 +18,12 @@ use crate::shard::{
 };
 use backend::Backend;
 use bytes::Bytes;
-use inkpot_proto::path::TenantName;
 use inkpot_wal::{
     fs::{Access, Attributes, Existing, File, FileSystem},
     recovery::Mark,
 };
 use redb::{Database, ReadableDatabase, TableDefinition};
-use std::{collections::HashSet, io, ops::Bound, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 use thiserror::Error;
 
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
@@ -83,9 +86,6 @@ pub struct Progress {
     /// How long the shard has been running in all its life, in seconds; no wall clock.
     pub running: u64,
 }
-
-/// A page of files: id and row of each.
-pub type Page = Vec<(FileId, FileRow)>;
 
 /// The catalog of one shard.
 #[derive(Debug)]
@@ -182,37 +182,6 @@ impl Catalog {
         Ok(Some(Stored { id, row, producers: found }))
     }
 
-    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub fn list(
-        &self,
-        tenant: &TenantName,
-        prefix: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Page, CatalogError> {
-        let tenant_key = |path: &str| [tenant.as_str().as_bytes(), &[0], path.as_bytes()].concat();
-        let begin = tenant_key(prefix);
-        let after = after.map(tenant_key).filter(|after| *after >= begin);
-        let from = after.as_deref().map_or(Bound::Included(begin.as_slice()), Bound::Excluded);
-        let (paths, files) = (self.read(PATHS)?, self.read(FILES)?);
-        let range = paths.range::<&[u8]>((from, Bound::Unbounded)).map_err(|error| self.failed(error))?;
-        let mut page = Vec::new();
-        for entry in range {
-            let (key, id) = entry.map_err(|error| self.failed(error))?;
-            if page.len() == max || !key.value().starts_with(&begin) {
-                break;
-            }
-            let Ok(id) = id.value().try_into().map(FileId::from_bytes) else { continue };
-            if let Some(row) = self.row(&files, id)?.filter(|row| row.created) {
-                page.push((id, row));
-            }
-        }
-        Ok(page)
-    }
-
     /// Writes files with their producers, and how far the shard has come. Durable when this returns.
     ///
     /// # Errors
@@ -295,7 +264,7 @@ fn path(shard: u32) -> String {
 }
 
 fn path_key(key: &FileKey) -> Vec<u8> {
-    [key.tenant.as_str().as_bytes(), &[0], key.path.as_str().as_bytes()].concat()
+    list::row_key(&key.tenant, key.path.as_str())
 }
 
 #[cfg(test)]
