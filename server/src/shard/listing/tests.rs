@@ -57,17 +57,33 @@ impl Files {
     }
 
     fn page(&self, query: &Query) -> Vec<Entry> {
-        self.page_with(query, || ())
+        self.page_with(query, Moment::Before, || ())
     }
 
-    /// A page during which something happens between the look at the registry and that at the catalog.
-    fn page_with(&self, query: &Query, mut meanwhile: impl FnMut()) -> Vec<Entry> {
+    /// A page during which something happens.
+    fn page_with(&self, query: &Query, moment: Moment, meanwhile: impl FnOnce()) -> Vec<Entry> {
+        let mut meanwhile = Some(meanwhile);
         let rows = |from: &str, stretch: &Stretch, max| {
-            meanwhile();
-            self.catalog.list(query, from, stretch, max)
+            if moment == Moment::Before
+                && let Some(meanwhile) = meanwhile.take()
+            {
+                meanwhile();
+            }
+            let listed = self.catalog.list(query, from, stretch, max);
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile();
+            }
+            listed
         };
         page(query, &self.registry, rows).unwrap()
     }
+}
+
+/// When something happens: before or after the look at the catalog.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Moment {
+    Before,
+    After,
 }
 
 fn stored(view: &FileView) -> Stored {
@@ -160,7 +176,7 @@ fn prefix_that_reaches_beyond_a_stretch_comes_once() {
 fn file_that_moves_while_it_is_listed_has_the_path_that_it_had_then() {
     let mut files = Files::new();
     let view = files.make("a", 1);
-    let page = files.page_with(&all(None), || view.place_mut().key = key("b"));
+    let page = files.page_with(&all(None), Moment::Before, || view.place_mut().key = key("b"));
     assert_eq!(texts(&page), ["a"]);
 }
 

@@ -9,46 +9,44 @@ use std::{
     thread,
 };
 
-/// The first schedule that a catalog read before the registry would fail.
+/// A checkpoint beside a page: saves a file, which then leaves memory if nobody uses it.
+fn checkpoint(files: &Files, view: Arc<FileView>) {
+    files.save(&[&view]);
+    files.registry.remove_unused(&view);
+}
+
+/// Whatever comes first, a page of both says what was there before.
 #[test]
 fn file_that_leaves_memory_with_a_checkpoint_is_listed() {
-    let mut files = Files::new();
-    let view = Mutex::new(Some(files.make("a", 1)));
-    let id = Arc::downgrade(view.lock().unwrap().as_ref().unwrap());
-    let checkpoint = || {
-        let Some(view) = view.lock().unwrap().take() else { return };
-        files.save(&[&view]);
-        files.registry.remove_unused(&view);
-    };
-    assert_eq!(texts(&files.page_with(&all(None), checkpoint)), ["a"]);
-    let view = id.upgrade().expect("the page held it, so that it could not leave");
-    assert!(files.registry.remove_unused(&view));
-    assert_eq!(texts(&files.page(&all(None))), ["a"], "now the catalog has it");
+    for moment in [Moment::Before, Moment::After] {
+        let mut files = Files::new();
+        let view = files.make("a", 1);
+        assert_eq!(texts(&files.page_with(&all(None), moment, || checkpoint(&files, view))), ["a"], "{moment:?}");
+        assert_eq!(texts(&files.page(&all(None))), ["a"], "from then on");
+    }
 }
 
-/// The second one.
 #[test]
 fn file_that_was_deleted_before_is_not_listed_after_a_checkpoint() {
-    let mut files = Files::new();
-    files.store("gone", 1);
-    files.store("stays", 1);
-    files.registry.set_absent(key("gone"));
-    let checkpoint = || {
-        // It has removed the row, too; a page that asked the catalog before saw it.
-        files.registry.drop_absent([&key("gone")]);
-    };
-    let page = files.page_with(&all(None), checkpoint);
-    assert_eq!(texts(&page), ["stays"], "the page had learnt before that it is gone");
+    for moment in [Moment::Before, Moment::After] {
+        let mut files = Files::new();
+        files.store("gone", 1);
+        files.store("stays", 1);
+        files.registry.set_absent(key("gone"));
+        // The checkpoint has removed the row, too; a page that asked the catalog before saw it.
+        let forget = || files.registry.drop_absent([&key("gone")]);
+        assert_eq!(texts(&files.page_with(&all(None), moment, forget)), ["stays"], "{moment:?}");
+    }
 }
 
-/// The third one.
 #[test]
 fn file_that_grew_before_is_listed_with_its_size() {
-    let mut files = Files::new();
-    files.store("a", 1);
-    let view = files.make("a", 2);
-    let checkpoint = || files.save(&[&view]);
-    assert_eq!(sizes(&files.page_with(&all(None), checkpoint)), [2]);
+    for moment in [Moment::Before, Moment::After] {
+        let mut files = Files::new();
+        files.store("a", 1);
+        let view = files.make("a", 2);
+        assert_eq!(sizes(&files.page_with(&all(None), moment, || checkpoint(&files, view))), [2], "{moment:?}");
+    }
 }
 
 /// Files that are there all the time are listed once each, whatever comes and goes beside them: some are always in the
