@@ -3,10 +3,14 @@
 //! checkpoints, read when a file is used that is not in memory.
 
 mod backend;
+mod list;
 mod rows;
+mod slot;
 
+pub use list::Listed;
 pub use rows::{FileRow, Stored};
 pub(crate) use rows::{decode_producer, encode_producer};
+pub use slot::CatalogSlot;
 
 use crate::shard::{
     codec::{Reader, Undecodable, put_number},
@@ -21,7 +25,7 @@ use inkpot_wal::{
     recovery::Mark,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use std::{collections::HashSet, io, ops::Bound, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 use thiserror::Error;
 
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
@@ -104,9 +108,6 @@ pub struct Changes {
     /// Sets that are not over, as records.
     pub sets: Bytes,
 }
-
-/// A page of files: id and row of each.
-pub type Page = Vec<(FileId, FileRow)>;
 
 /// The catalog of one shard.
 #[derive(Debug)]
@@ -201,37 +202,6 @@ impl Catalog {
             found.push((producer, state));
         }
         Ok(Some(Stored { id, row, producers: found }))
-    }
-
-    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub fn list(
-        &self,
-        tenant: &TenantName,
-        prefix: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Page, CatalogError> {
-        let tenant_key = |path: &str| [tenant.as_str().as_bytes(), &[0], path.as_bytes()].concat();
-        let begin = tenant_key(prefix);
-        let after = after.map(tenant_key).filter(|after| *after >= begin);
-        let from = after.as_deref().map_or(Bound::Included(begin.as_slice()), Bound::Excluded);
-        let (paths, files) = (self.read(PATHS)?, self.read(FILES)?);
-        let range = paths.range::<&[u8]>((from, Bound::Unbounded)).map_err(|error| self.failed(error))?;
-        let mut page = Vec::new();
-        for entry in range {
-            let (key, id) = entry.map_err(|error| self.failed(error))?;
-            if page.len() == max || !key.value().starts_with(&begin) {
-                break;
-            }
-            let Ok(id) = id.value().try_into().map(FileId::from_bytes) else { continue };
-            if let Some(row) = self.row(&files, id)?.filter(|row| row.created) {
-                page.push((id, row));
-            }
-        }
-        Ok(page)
     }
 
     /// Sets that are not over, as records; empty: none.
@@ -388,7 +358,7 @@ fn save_producers(
 }
 
 fn path_key(key: &FileKey) -> Vec<u8> {
-    [key.tenant.as_str().as_bytes(), &[0], key.path.as_str().as_bytes()].concat()
+    list::row_key(&key.tenant, key.path.as_str())
 }
 
 #[cfg(test)]
