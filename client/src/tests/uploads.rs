@@ -176,7 +176,7 @@ async fn dropped_upload_is_resumed_by_the_same_producer() {
     assert_eq!((commit.size, commit.crc32c), (Some(100), None), "nobody told the crc32c of what was there");
 
     let mut third = upload(&fake, small()).await;
-    assert_eq!((third.is_published(), third.opened().upload, third.resumed_at()), (true, false, 100));
+    assert_eq!((third.is_published(), third.opened().upload, third.resumed_at()), (true, true, 100));
     let error = in_time(third.write("more".into())).await.unwrap_err();
     assert_eq!((error.reason(), error.outcome()), (Some(ErrorReason::UploadFinished), Outcome::NotApplied));
     assert_eq!(in_time(third.commit(Expected::default())).await.unwrap(), published, "says the same again");
