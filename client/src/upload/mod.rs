@@ -201,7 +201,7 @@ impl Upload {
     /// Takes as many of these bytes as there is room for without waiting; with a framing, all as one record, or none.
     fn gather(&mut self, bytes: &[u8]) -> Result<usize> {
         self.check_open()?;
-        if self.pending.is_some() {
+        if self.pending.is_some() || bytes.is_empty() {
             return Ok(0);
         }
         if self.framed {
