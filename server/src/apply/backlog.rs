@@ -41,14 +41,14 @@ impl Backlog {
         Self { budget, ..Self::default() }
     }
 
-    /// Adds committed bytes to a file.
-    pub fn push(&self, view: &Arc<FileView>, piece: Piece) {
+    /// Adds committed bytes to a file. `crc32c` is that of the file with them, if it is known.
+    pub fn push(&self, view: &Arc<FileView>, piece: Piece, crc32c: Option<u32>) {
         let len = piece.data.len() as u64;
         self.bytes.fetch_add(len, Ordering::Relaxed);
         let newly_listed = {
             let mut state = view.state();
             state.exists = true;
-            state.committed = piece.end();
+            (state.committed, state.crc32c) = (piece.end(), crc32c);
             if piece.sequence <= self.synced() {
                 state.synced = piece.end();
             }

@@ -222,16 +222,17 @@ impl ShardWriter {
     }
 
     fn draft(&mut self, id: FileId, offset: u64, start: usize, len: usize) {
+        let Some(file) = self.files.get(id) else { return };
+        let crc32c = file.content.crc32c;
         if let Some(last) = self.drafts.last_mut()
             && last.view.id == id
             && last.start + last.len == start
         {
             last.len += len;
+            last.crc32c = crc32c;
             return;
         }
-        if let Some(file) = self.files.get(id) {
-            self.drafts.push(Draft { view: Arc::clone(&file.view), offset, start, len });
-        }
+        self.drafts.push(Draft { view: Arc::clone(&file.view), offset, start, len, crc32c });
     }
 
     fn keep_permit(&mut self, permit: Permit) {

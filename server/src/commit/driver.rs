@@ -241,7 +241,8 @@ impl Shard {
         );
         writer.set_lost(std::mem::take(&mut self.lost));
         for (view, piece) in unapplied.aside {
-            backlog.push(&view, piece);
+            let crc32c = view.state().crc32c;
+            backlog.push(&view, piece, crc32c);
         }
         let helpers = match Helpers::start(self, applier, &backlog, &writer) {
             Ok(helpers) => helpers,

@@ -110,6 +110,8 @@ struct Draft {
     offset: u64,
     start: usize,
     len: usize,
+    /// crc32c of the file with them, if it is known.
+    crc32c: Option<u32>,
 }
 
 /// See the module.
@@ -591,7 +593,7 @@ impl ShardWriter {
             for draft in self.drafts.drain(..) {
                 let start = data + draft.start;
                 let data = bytes.slice(start..start + draft.len);
-                self.backlog.push(&draft.view, Piece { offset: draft.offset, data, sequence });
+                self.backlog.push(&draft.view, Piece { offset: draft.offset, data, sequence }, draft.crc32c);
             }
         }
         Ok(())

@@ -53,7 +53,7 @@ impl Rig {
     fn push(&mut self, view: &Arc<FileView>, data: impl Into<Bytes>) {
         self.sequence += 1;
         let offset = view.state().committed;
-        self.backlog.push(view, Piece { offset, data: data.into(), sequence: self.sequence });
+        self.backlog.push(view, Piece { offset, data: data.into(), sequence: self.sequence }, None);
     }
 
     fn sync_log(&self) {

@@ -44,10 +44,10 @@ fn pushed_piece_is_committed_and_waits() {
     let alarm = Arc::new(Alarm::default());
     let mut changed = pin!(view.changed.notified());
     assert!(poll(&alarm, changed.as_mut()).is_pending());
-    backlog.push(&view, piece(0, 10, 1));
+    backlog.push(&view, piece(0, 10, 1), None);
     assert_eq!(alarm.rings(), 1);
     let since = view.state().pending_since.unwrap();
-    backlog.push(&view, piece(10, 5, 2));
+    backlog.push(&view, piece(10, 5, 2), None);
     let state = view.state();
     assert_eq!(
         (state.exists, state.committed, state.applied, state.pending_bytes, backlog.bytes()),
@@ -62,9 +62,9 @@ fn piece_of_a_synced_frame_is_synced_and_a_later_one_is_not() {
     let (backlog, view) = (Backlog::new(100), empty("f", 1));
     backlog.set_synced(7);
     assert_eq!(backlog.synced(), 7);
-    backlog.push(&view, piece(0, 10, 7));
+    backlog.push(&view, piece(0, 10, 7), None);
     assert_eq!(view.state().synced, 10);
-    backlog.push(&view, piece(10, 5, 8));
+    backlog.push(&view, piece(10, 5, 8), None);
     let state = view.state();
     assert_eq!((state.synced, state.committed), (10, 15));
 }
@@ -75,32 +75,32 @@ fn file_is_on_the_list_once_for_as_long_as_something_waits() {
     let ids = |files: Vec<Arc<FileView>>| files.iter().map(|view| view.generation).collect::<Vec<_>>();
     assert!(backlog.is_empty());
     for offset in 0..3 {
-        backlog.push(&one, piece(offset, 1, 1));
+        backlog.push(&one, piece(offset, 1, 1), None);
         assert_eq!(told(&backlog.arrived), offset == 0, "only what is new on the list is told");
-        backlog.push(&two, piece(offset, 1, 1));
+        backlog.push(&two, piece(offset, 1, 1), None);
         assert_eq!(told(&backlog.arrived), offset == 0);
     }
     assert!(!backlog.is_empty());
     assert_eq!(ids(backlog.take()), [1, 2]);
-    backlog.push(&one, piece(3, 1, 1));
+    backlog.push(&one, piece(3, 1, 1), None);
     assert_eq!(ids(backlog.take()), [0; 0], "whoever took it still has it");
     apply(&backlog, &one, 2);
     apply(&backlog, &two, 3);
     assert_eq!(ids(backlog.take()), [1]);
     apply(&backlog, &one, 9);
     assert_eq!((ids(backlog.take()), backlog.bytes()), (vec![], 0));
-    backlog.push(&one, piece(4, 1, 1));
+    backlog.push(&one, piece(4, 1, 1), None);
     assert_eq!(ids(backlog.take()), [1]);
 }
 
 #[test]
 fn full_budget_hurries_the_applier_and_relief_tells_the_shard_once() {
     let (backlog, view) = (Backlog::new(100), empty("f", 1));
-    backlog.push(&view, piece(0, 99, 1));
+    backlog.push(&view, piece(0, 99, 1), None);
     assert!(!backlog.is_over_budget() && !told(&backlog.hurry));
-    backlog.push(&view, piece(99, 1, 1));
+    backlog.push(&view, piece(99, 1, 1), None);
     assert!(backlog.is_over_budget() && told(&backlog.hurry));
-    backlog.push(&view, piece(100, 50, 1));
+    backlog.push(&view, piece(100, 50, 1), None);
     assert!(told(&backlog.hurry));
     backlog.done(50);
     assert!(backlog.is_over_budget() && !told(&backlog.relieved), "100 of 100 is too much");
@@ -152,7 +152,7 @@ fn nothing_is_lost_between_a_shard_that_pushes_and_an_applier_that_takes() {
             applied
         });
         for n in 0..PIECES {
-            backlog.push(&views[usize::try_from(n % 3).unwrap()], piece(n / 3, 1, n));
+            backlog.push(&views[usize::try_from(n % 3).unwrap()], piece(n / 3, 1, n), None);
         }
         assert_eq!(applier.join().unwrap(), PIECES);
     });

@@ -170,7 +170,8 @@ impl Machine {
             Arc::new(Admission::new(Arc::clone(&self.config))),
         );
         for (view, piece) in unapplied.aside {
-            backlog.push(&view, piece);
+            let crc32c = view.state().crc32c;
+            backlog.push(&view, piece, crc32c);
         }
         self.live = Some(Live { writer, applier, backlog });
         Ok(())
