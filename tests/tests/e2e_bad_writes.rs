@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use inkpot_proto::v1::{
-    Append, AppendRequest, Durability, ErrorReason as Reason, Finish, FinishAction, Framing, Mode, Nack, Open, Outcome,
+    Append, AppendRequest, Durability, ErrorReason as Reason, Finish, FinishAction, Framing, Nack, Open, Outcome,
     Payload, WriteRequest, write_request::Frame as Ask, write_response::Frame as Say,
 };
 use inkpot_tests::{
@@ -266,19 +266,6 @@ async fn bad_open_is_refused_and_its_number_stays_free() {
     session.opened(Open { if_generation: Some(0), ..new() }).await;
     session.write(3, 1, "x").await.unwrap();
     goes_on(&server, session, "opens").await;
-}
-
-#[tokio::test]
-async fn uploads_are_unimplemented_and_say_so() {
-    let server = Server::start(Setup::default());
-    let mut session = pair(&server, "uploads", |open| open).await;
-    for mode in [Mode::Create, Mode::Replace] {
-        let nack = session.open(Open { mode: mode.into(), ..open(3, "uploads/third") }).await.unwrap_err();
-        assert_nack(&nack, 3, 0, Code::Unimplemented, Reason::Unimplemented);
-        let message = nack.status.unwrap().message;
-        assert!(message.contains(mode.as_str_name()) && message.contains("MODE_APPEND"), "{message}");
-    }
-    goes_on(&server, session, "uploads").await;
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ fn folder_of_a_newer_version_is_refused_and_not_changed() {
     let (_home, data) = used_folder();
     let manifest = data.join("inkpot.toml");
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("format_version = 1", "format_version = 99") + "new_key = 1\n").unwrap();
+    fs::write(&manifest, text.replace("format_version = 2", "format_version = 99") + "new_key = 1\n").unwrap();
     let before = content(&data);
     let ended = Setup::default().data_dir(&data).run_to_end();
     refuses(&ended, &["format version 99", "newer inkpotd", data.to_str().unwrap()]);

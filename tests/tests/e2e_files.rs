@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use inkpot_proto::v1::{
-    AppendRequest, CommitFilesRequest, DeleteRequest, ErrorReason as Reason, FileInfo, ListRequest, ReadRequest,
-    ReadResponse, RenameRequest, SealRequest, StatRequest, TruncateRequest,
+    AppendRequest, ErrorReason as Reason, FileInfo, ListRequest, ReadRequest, ReadResponse, StatRequest,
 };
 use inkpot_tests::{
     Server, Setup,
@@ -285,23 +284,4 @@ async fn bad_list_is_invalid_field() {
         let status = server.files().list(request).await.unwrap_err();
         assert_refused(&status, Code::InvalidArgument, Reason::InvalidField);
     }
-}
-
-#[tokio::test]
-async fn what_changes_a_file_as_a_whole_is_unimplemented() {
-    let server = Server::start(Setup::default());
-    write(&server, "f", "x\n").await;
-    let mut files = server.files();
-    let path = || "f".to_owned();
-    let answers = [
-        files.delete(DeleteRequest { path: path(), ..Default::default() }).await.map(|_| ()),
-        files.rename(RenameRequest { from: path(), to: "g".into(), ..Default::default() }).await.map(|_| ()),
-        files.truncate(TruncateRequest { path: path(), ..Default::default() }).await.map(|_| ()),
-        files.seal(SealRequest { path: path(), ..Default::default() }).await.map(|_| ()),
-        files.commit_files(CommitFilesRequest::default()).await.map(|_| ()),
-    ];
-    for answer in answers {
-        assert_refused(&answer.unwrap_err(), Code::Unimplemented, Reason::Unimplemented);
-    }
-    assert_eq!(bytes(&server, read("f")).await.unwrap(), b"x\n");
 }

@@ -3,11 +3,13 @@
 //! Everything here panics with the reason when it fails, because it runs in tests only.
 
 pub mod disk;
+pub mod files;
 pub mod process;
 pub mod raw;
 pub mod server;
 pub mod session;
 pub mod tool;
+pub mod upload;
 pub mod wait;
 
 use inkpot_proto::{

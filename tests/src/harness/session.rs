@@ -69,6 +69,12 @@ pub fn payload(data: impl Into<Vec<u8>>) -> Payload {
     Payload { data: data.into().into(), record_lengths: Vec::new() }
 }
 
+/// The end of a channel.
+#[must_use]
+pub fn finish(channel: u32, action: FinishAction) -> Finish {
+    Finish { channel, action: action.into(), ..Finish::default() }
+}
+
 /// A session. Dropping it resets the stream.
 #[derive(Debug)]
 pub struct RawSession {
@@ -185,8 +191,16 @@ impl RawSession {
     /// # Errors
     /// The nack.
     pub async fn finish(&mut self, channel: u32) -> Result<Finished, Nack> {
-        let action = FinishAction::Commit.into();
-        self.frame(write_request::Frame::Finish(Finish { channel, action, ..Finish::default() })).await;
+        self.end(finish(channel, FinishAction::Commit)).await
+    }
+
+    /// Sends a `Finish`, and waits for its answer. What else comes is kept for later.
+    ///
+    /// # Errors
+    /// The nack.
+    pub async fn end(&mut self, finish: Finish) -> Result<Finished, Nack> {
+        let channel = finish.channel;
+        self.frame(write_request::Frame::Finish(finish)).await;
         self.take("the answer to a Finish", |frame| match frame {
             Frame::Finished(finished) if finished.channel == channel => Picked::It(Ok(finished)),
             Frame::Nack(nack) if nack.channel == channel && nack.seq == 0 => Picked::It(Err(nack)),
