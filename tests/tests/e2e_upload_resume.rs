@@ -35,7 +35,7 @@ enum Left {
 #[tokio::test(flavor = "multi_thread")]
 async fn upload_resumes_where_it_was_however_it_was_left() {
     for replaces in [false, true] {
-        let mut server = Server::start(Setup::default());
+        let mut server = Server::start(Setup::default().config("[checkpoint]\ninterval = \"300ms\""));
         server.client().append(unary("old", "old\n")).await.unwrap();
         let path = if replaces { "old" } else { "new" };
         let open = || if replaces { replace_as(1, path, "p", 1) } else { create_as(1, path, "p", 1) };

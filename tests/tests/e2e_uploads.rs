@@ -28,13 +28,18 @@ fn commit(channel: u32, content: &[u8]) -> Finish {
     }
 }
 
+/// A server that does not leave what is done with lying in staging for long.
+fn quick() -> Setup {
+    Setup::default().config("[checkpoint]\ninterval = \"50ms\"")
+}
+
 async fn nothing_is_staged(server: &Server) {
     wait::until("staging is empty", PATIENCE, || staged_files(server).is_empty()).await;
 }
 
 #[tokio::test]
 async fn created_file_is_invisible_before_finish_and_whole_after_it() {
-    let server = Server::start(Setup::default());
+    let server = Server::start(quick());
     let mut session = server.session().await;
     for (name, producer) in [("nameless", ""), ("named", "p")] {
         let path = format!("exports/{name}/table.csv");
@@ -76,7 +81,7 @@ async fn created_file_is_invisible_before_finish_and_whole_after_it() {
 
 #[tokio::test]
 async fn replaced_file_has_its_old_content_until_finish_and_a_new_generation_after_it() {
-    let server = Server::start(Setup::default());
+    let server = Server::start(quick());
     let mut session = server.session().await;
     // Where nothing is, REPLACE makes a file.
     session.opened(replace(1, "f")).await;
@@ -148,7 +153,7 @@ async fn finish_right_behind_the_chunks_publishes_all_of_them() {
 
 #[tokio::test]
 async fn abort_and_a_vanished_nameless_client_leave_nothing() {
-    let mut server = Server::start(Setup::default().config("[checkpoint]\ninterval = \"50ms\""));
+    let mut server = Server::start(quick());
     let mut session = server.session().await;
     server.client().append(unary("old", "old\n")).await.unwrap();
     for open in [create(1, "new"), create_as(1, "new", "p", 1), replace(1, "old"), replace_as(1, "old", "p", 1)] {
@@ -276,7 +281,7 @@ async fn all_acked(session: &mut RawSession, channels: u32, seq: u64) {
 async fn uploads_and_appends_go_side_by_side_on_one_session() {
     const CHANNELS: u32 = 12;
     const CHUNKS: u64 = 200;
-    let server = Server::start(Setup::default());
+    let server = Server::start(quick());
     let mut session = server.session().await;
     let path = |channel: u32| format!("side/{}/{channel}", channel % 4);
     for channel in 0..CHANNELS {
