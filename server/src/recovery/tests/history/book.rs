@@ -3,8 +3,8 @@
 //! thing that was asked.
 
 use super::{
-    ask::{Answer, Ask, Operate},
-    tree::{Told, Tree},
+    ask::{Answer, Ask, Deed, Operate},
+    tree::{Told, Tree, is_below},
 };
 use crate::{
     recovery::tests::whole::Reply,
@@ -34,6 +34,8 @@ pub struct Known {
     pub weak: usize,
     /// Generations that were told.
     pub used: BTreeSet<u64>,
+    /// As in [`Book`].
+    pub attempted: BTreeSet<&'static str>,
     /// Operations that were not answered.
     pub unanswered: Vec<Operate>,
 }
@@ -48,6 +50,8 @@ pub struct Book {
     jobs: VecDeque<Entry>,
     used: BTreeSet<u64>,
     events: BTreeMap<u32, VecDeque<Event>>,
+    /// Where appends that came to nothing may have left an empty file, or directories for one: nothing names them.
+    pub attempted: BTreeSet<&'static str>,
     /// Calls are made to fail: what is refused for that is not predicted.
     pub faulty: bool,
     /// Answers since the last call of [`Book::take_answers`].
@@ -57,7 +61,16 @@ pub struct Book {
 impl Book {
     pub fn new(tree: Tree, used: BTreeSet<u64>) -> Self {
         let (queue, jobs, events) = Default::default();
-        Self { trees: vec![tree], queue, jobs, used, events, faulty: false, answers: Vec::new() }
+        Self {
+            trees: vec![tree],
+            queue,
+            jobs,
+            used,
+            events,
+            attempted: BTreeSet::new(),
+            faulty: false,
+            answers: Vec::new(),
+        }
     }
 
     /// Nothing is there, and nothing was asked.
@@ -200,6 +213,7 @@ impl Book {
                 let wanted = if let Ask::Write { durability, .. } = ask { *durability } else { Durability::Synced };
                 assert!(*level >= wanted, "{what}");
                 self.learn(tree, file, *generation, &what);
+                made(self.tree(), ask).iter().for_each(|path| _ = self.attempted.remove(path));
                 Some(*level)
             }
             (Ok(Told::Finished { published }), Answer::Finished { generation, size, crc32c }) => {
@@ -227,12 +241,37 @@ impl Book {
             }
             (Ok(_), Answer::Refused(refused)) if self.faulty && is_of_a_fault(refused) => {
                 if refused.outcome == Outcome::NotApplied {
+                    self.attempted.extend(made(self.tree(), ask));
                     *tree = self.tree().clone();
                     tree.take_operator(ask);
                 }
                 None
             }
+            (Ok(_), Answer::Refused(refused)) if self.is_in_the_way(tree, ask, refused) => {
+                *tree = self.tree().clone();
+                tree.take_operator(ask);
+                None
+            }
             _ => panic!("{what}"),
+        }
+    }
+
+    /// Whether something that nothing names may stand in the way.
+    fn is_in_the_way(&self, tree: &Tree, ask: &Ask, refused: &Refused) -> bool {
+        let path = match ask {
+            Ask::Open(open) => Some(open.path),
+            Ask::Operate(Operate { deed: Deed::Rename { to, .. }, .. }) => Some(*to),
+            Ask::Operate(_) => None,
+            Ask::Write { channel, .. } => tree.channels.get(channel).map(|channel| tree.files[&channel.file].path),
+            Ask::Finish { channel, .. } => {
+                self.tree().channels.get(channel).map(|channel| tree.files[&channel.file].path)
+            }
+        };
+        let Some(path) = path else { return false };
+        match refused.reason {
+            R::IsADirectory => self.attempted.iter().any(|left| is_below(left, path)),
+            R::NotADirectory => self.attempted.iter().any(|left| is_below(path, left)),
+            _ => false,
         }
     }
 
@@ -279,6 +318,7 @@ impl Book {
             let before = tree.clone();
             let predicted = tree.take(&entry.ask);
             let answer = self.answer(&mut entry);
+            self.attempted.extend(made(&before, &entry.ask));
             if let (Ok(told), Some(Answer::Refused(refused))) = (&predicted, &answer)
                 && refused.outcome == Outcome::NotApplied
                 && must_not_hold(&entry.ask, told)
@@ -289,8 +329,15 @@ impl Book {
             trees.push(tree.clone());
         }
         trees.iter_mut().for_each(Tree::stop);
-        Known { trees, weak, used: self.used, unanswered }
+        Known { trees, weak, used: self.used, attempted: self.attempted, unanswered }
     }
+}
+
+/// The path at which an append makes the plain file.
+fn made(tree: &Tree, ask: &Ask) -> Option<&'static str> {
+    let Ask::Write { channel, .. } = ask else { return None };
+    let file = tree.channels.get(channel).map(|channel| &tree.files[&channel.file]);
+    file.filter(|file| !file.created && file.upload.is_none()).map(|file| file.path)
 }
 
 /// Whether a refusal that says that nothing was applied says so of what the shard remembers. An open that is refused may

@@ -2,7 +2,7 @@
 
 use super::{
     PATHS, PRODUCERS,
-    book::Known,
+    book::{Book, Known},
     tree::{File, Tree},
 };
 use crate::{
@@ -123,18 +123,27 @@ fn wanted_state(tree: &Tree, path: &str, producer: &str) -> Brief {
 }
 
 /// The directory tree has what the model has, and nothing else: every file byte for byte, no directory without files.
-pub fn check_disk(machine: &Machine, tree: &Tree) {
+/// Where an append came to nothing an empty file may be left, with its directories, until somebody opens it.
+pub fn check_disk(machine: &Machine, book: &Book) {
     let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
+    let (tree, attempted) = (book.tree(), &book.attempted);
     walk(machine, "files/default", &mut files, &mut dirs);
-    let mut wanted_dirs = BTreeSet::new();
+    let above = |path: &str| {
+        let ends = path.match_indices('/').map(|(end, _)| end).collect::<Vec<_>>();
+        ends.into_iter().map(|end| format!("files/default/{}", &path[..end])).collect::<Vec<_>>()
+    };
     for (path, id) in tree.paths.iter().filter(|(_, id)| tree.files[*id].created) {
         let plain = key(path).plain_path();
         let found = files.remove(&plain).unwrap_or_else(|| panic!("there is no plain file {plain}"));
         assert!(found == *tree.files[id].content, "plain file {plain} has {} other bytes", found.len());
-        wanted_dirs.extend(path.match_indices('/').map(|(end, _)| format!("files/default/{}", &path[..end])));
+        above(path).iter().for_each(|dir| _ = dirs.remove(dir));
+    }
+    for path in attempted {
+        files.remove(&key(path).plain_path()).into_iter().for_each(|found| assert!(found.is_empty(), "{path}"));
+        above(path).iter().for_each(|dir| _ = dirs.remove(dir));
     }
     assert!(files.is_empty(), "plain files that nobody made: {:?}", files.keys());
-    assert_eq!(dirs, wanted_dirs, "directories");
+    assert!(dirs.is_empty(), "directories without files: {dirs:?}");
 }
 
 fn walk(machine: &Machine, dir: &str, files: &mut BTreeMap<String, Vec<u8>>, dirs: &mut BTreeSet<String>) {

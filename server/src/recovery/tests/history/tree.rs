@@ -59,6 +59,11 @@ pub struct Channel {
     pub taken: u64,
 }
 
+/// Whether a path lies below another one.
+pub fn is_below(path: &str, dir: &str) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
@@ -170,13 +175,10 @@ impl Tree {
     /// What stands in the way of a file at a path at which there is none.
     fn check_vacant(&self, path: &str) -> Result<(), R> {
         let mut there = self.paths.iter().filter(|(_, id)| self.files[id].created).map(|(path, _)| *path);
-        there.try_for_each(|other| {
-            let is_below = |path: &str, dir: &str| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
-            match other {
-                other if is_below(path, other) => Err(R::NotADirectory),
-                other if is_below(other, path) => Err(R::IsADirectory),
-                _ => Ok(()),
-            }
+        there.try_for_each(|other| match other {
+            other if is_below(path, other) => Err(R::NotADirectory),
+            other if is_below(other, path) => Err(R::IsADirectory),
+            _ => Ok(()),
         })
     }
 
@@ -252,7 +254,7 @@ impl Tree {
         let known = self.file(id).producers.entry(name).or_default();
         match (known.epoch, wanted) {
             (held, wanted) if wanted != 0 && wanted < held => return Err(R::ProducerFenced),
-            (held, wanted) if wanted == held => {}
+            (held, wanted) if wanted == held && held > 0 => {}
             (held, 0) => *known = Producer { epoch: held + 1, ..Producer::default() },
             (_, wanted) => *known = Producer { epoch: wanted, ..Producer::default() },
         }
