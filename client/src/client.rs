@@ -10,8 +10,8 @@ use bytes::Bytes;
 use inkpot_proto::{
     error::Refused,
     v1::{
-        Admission, AppendRequest, Durability, ErrorReason, GetWriteStateRequest, GetWriteStateResponse, Payload,
-        write_service_client::WriteServiceClient,
+        Admission, AppendRequest, Durability, ErrorReason, Framing, GetWriteStateRequest, GetWriteStateResponse,
+        Payload, write_service_client::WriteServiceClient,
     },
 };
 use std::{fmt, sync::Arc};
@@ -41,6 +41,10 @@ pub struct AppendOnce {
     pub admission: Admission,
     /// If set: the generation that the file must have; 0: there must be no file.
     pub if_generation: Option<u64>,
+    /// How the records lie in the file.
+    pub framing: Framing,
+    /// As [`OpenOptions::timestamps`](crate::OpenOptions::timestamps).
+    pub timestamps: bool,
 }
 
 impl Default for AppendOnce {
@@ -52,6 +56,8 @@ impl Default for AppendOnce {
             durability: Durability::Synced,
             admission: Admission::Wait,
             if_generation: None,
+            framing: Framing::None,
+            timestamps: false,
         }
     }
 }
@@ -79,6 +85,12 @@ impl Client {
     #[allow(clippy::unused_async)] // must run inside a tokio runtime, and the signature says so
     pub async fn session(&self) -> Session {
         Session::start(Arc::clone(&self.settings))
+    }
+
+    /// A session whose window holds so many bytes. Must be called inside a tokio runtime.
+    pub(crate) fn session_with_window(&self, bytes: u64) -> Session {
+        let (appends, _) = self.settings.in_flight;
+        Session::with_window(Arc::clone(&self.settings), (appends, bytes))
     }
 
     /// The connection of everything but sessions, for other gRPC services of the same server, such as
@@ -166,8 +178,8 @@ fn append_request(path: &str, records: &[Bytes], options: AppendOnce) -> Result<
         durability: options.durability.into(),
         admission: options.admission.into(),
         if_generation: options.if_generation,
-        framing: inkpot_proto::v1::Framing::None.into(),
-        timestamps: false,
+        framing: options.framing.into(),
+        timestamps: options.timestamps,
     })
 }
 

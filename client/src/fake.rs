@@ -2,26 +2,29 @@
 //! a script tells it to.
 #![allow(clippy::unwrap_used)]
 
+mod both;
 mod feed;
 mod files;
+mod operations;
+mod session;
+mod uploads;
 
 pub(crate) use feed::{Fault, Feed};
 pub(crate) use files::files;
+pub(crate) use operations::Trouble;
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use inkpot_proto::{
     error::Refused,
     limits::{HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES},
     v1::{
         self, AppendRequest, AppendResponse, Durability, ErrorReason, GetWriteStateRequest, GetWriteStateResponse,
-        Outcome, WriteRequest, WriteResponse,
-        write_request::Frame,
-        write_response::Frame as Answer,
-        write_service_server::{WriteService, WriteServiceServer},
+        WriteRequest, WriteResponse, write_request::Frame, write_response::Frame as Answer,
+        write_service_server::WriteService,
     },
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     io,
     pin::Pin,
@@ -72,6 +75,19 @@ type Script = Box<dyn FnMut(&Seen<'_>) -> Act + Send>;
 pub(crate) struct File {
     pub(crate) bytes: Vec<u8>,
     pub(crate) producers: HashMap<String, Known>,
+    /// How often another content came in its place.
+    pub(crate) renewals: u64,
+    pub(crate) sealed: bool,
+    /// Told in place of the true one.
+    pub(crate) crc32c: Option<u32>,
+    /// For an upload: what it has become.
+    pub(crate) published: Option<v1::Finished>,
+}
+
+impl File {
+    pub(crate) fn generation(&self) -> u64 {
+        self.renewals + 1
+    }
 }
 
 #[derive(Clone, Default)]
@@ -86,6 +102,16 @@ pub(crate) struct Known {
 pub(crate) struct World {
     script: Script,
     pub(crate) files: HashMap<String, File>,
+    /// By path and producer.
+    pub(crate) uploads: HashMap<(String, String), File>,
+    /// Appends without a session, as they came.
+    pub(crate) singles: Vec<AppendRequest>,
+    /// Calls of the file service, as they came.
+    pub(crate) calls: Vec<String>,
+    /// What these get, one after the other.
+    pub(crate) troubles: VecDeque<Trouble>,
+    /// Operations that were carried out: path, producer, seq.
+    operations: HashSet<(String, String, u64)>,
     /// Appends as they came: session, channel, seq, bytes.
     pub(crate) appends: Vec<(u64, u32, u64, Vec<u32>)>,
     pub(crate) opens: Vec<v1::Open>,
@@ -110,6 +136,11 @@ impl World {
         Self {
             script,
             files: HashMap::new(),
+            uploads: HashMap::new(),
+            singles: Vec::new(),
+            calls: Vec::new(),
+            troubles: VecDeque::new(),
+            operations: HashSet::new(),
             appends: Vec::new(),
             opens: Vec::new(),
             finishes: Vec::new(),
@@ -188,7 +219,7 @@ impl Fake {
 
     async fn serve(script: impl FnMut(&Seen<'_>) -> Act + Send + 'static, tls: Option<ServerTlsConfig>) -> Self {
         let world = Arc::new(Mutex::new(World::new(Box::new(script))));
-        let serving = serve(WriteServiceServer::new(Service(Arc::clone(&world))), tls).await;
+        let serving = serve(both::Both::new(&world), tls).await;
         Self { endpoint: serving.endpoint.clone(), world, _serving: serving }
     }
 
@@ -223,8 +254,13 @@ impl WriteService for Service {
             }
             world.sessions
         };
-        let session =
-            Session { world: Arc::clone(&self.0), number, channels: HashMap::new(), answers, acks: Vec::new() };
+        let session = session::Session {
+            world: Arc::clone(&self.0),
+            number,
+            channels: HashMap::new(),
+            answers,
+            acks: Vec::new(),
+        };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -234,6 +270,7 @@ impl WriteService for Service {
         let request = request.into_inner();
         let mut world = self.0.lock().unwrap();
         world.contexts.push(context);
+        world.singles.push(request.clone());
         let file = world.files.entry(request.path).or_default();
         let first = file.bytes.len() as u64;
         file.bytes.extend_from_slice(&request.payload.unwrap_or_default().data);
@@ -271,259 +308,6 @@ fn header<T>(request: &Request<T>, name: &str) -> Option<String> {
 
 fn context<T>(request: &Request<T>) -> [Option<String>; 2] {
     ["traceparent", "tracestate"].map(|name| header(request, name))
-}
-
-struct Channel {
-    path: String,
-    producer: String,
-    epoch: u64,
-    /// The append that must come again first.
-    refused: Option<u64>,
-    /// Appends counted on this channel, for those without a producer.
-    counted: u64,
-}
-
-struct Session {
-    world: Arc<Mutex<World>>,
-    number: u64,
-    channels: HashMap<u32, Channel>,
-    answers: mpsc::Sender<Result<WriteResponse, Status>>,
-    /// Held back to be thinned.
-    acks: Vec<v1::Ack>,
-}
-
-struct Cut;
-
-impl Session {
-    async fn run(mut self, mut frames: Streaming<WriteRequest>) {
-        loop {
-            let next = match frames.message().now_or_never() {
-                Some(next) => next,
-                None => {
-                    if self.send_acks().await.is_err() {
-                        return;
-                    }
-                    frames.message().await
-                }
-            };
-            let Ok(Some(WriteRequest { frame: Some(frame) })) = next else { break };
-            if self.take(frame).await.is_err() {
-                let _ = self.answers.send(Err(Status::unknown("the connection is gone"))).await;
-                return;
-            }
-        }
-        let _ = self.send_acks().await;
-    }
-
-    async fn send(&mut self, answer: Answer) -> Result<(), Cut> {
-        self.send_acks().await?;
-        self.answers.send(Ok(WriteResponse { frame: Some(answer) })).await.map_err(|_| Cut)
-    }
-
-    async fn send_acks(&mut self) -> Result<(), Cut> {
-        for ack in std::mem::take(&mut self.acks) {
-            let answer = WriteResponse { frame: Some(Answer::Ack(ack)) };
-            self.answers.send(Ok(answer)).await.map_err(|_| Cut)?;
-        }
-        Ok(())
-    }
-
-    async fn take(&mut self, frame: Frame) -> Result<(), Cut> {
-        let act = {
-            let world = &mut *self.world.lock().unwrap();
-            match &frame {
-                Frame::Append(append) => {
-                    let payload = append.payload.as_ref().unwrap();
-                    assert_eq!(append.crc32c, Some(crc32c::crc32c(&payload.data)));
-                    let lengths = match payload.record_lengths.as_slice() {
-                        [] => vec![payload.data.len() as u32],
-                        lengths => lengths.to_vec(),
-                    };
-                    world.traces.push(append.traceparent.clone());
-                    world.appends.push((self.number, append.channel, append.seq, lengths));
-                }
-                Frame::Open(open) => world.opens.push(open.clone()),
-                Frame::Finish(finish) => world.finishes.push(*finish),
-                _ => {}
-            }
-            (world.script)(&Seen { frame: &frame })
-        };
-        match act {
-            Act::Serve => self.serve(frame, true).await,
-            Act::Ignore => Ok(()),
-            Act::Cut { applied } => {
-                if applied {
-                    self.serve(frame, false).await?; // the acks that are held back are lost too
-                } else {
-                    self.send_acks().await?;
-                }
-                Err(Cut)
-            }
-            Act::Nack { reason, applied } => self.script_nack(frame, reason, applied).await,
-            Act::Say(answer) => {
-                self.send(answer).await?;
-                self.serve(frame, true).await
-            }
-            Act::Delay(time) => {
-                tokio::time::sleep(time).await;
-                self.serve(frame, true).await
-            }
-            Act::Instead(answer) => self.send(answer).await,
-        }
-    }
-
-    async fn script_nack(&mut self, frame: Frame, reason: ErrorReason, applied: bool) -> Result<(), Cut> {
-        let (channel, seq) = match &frame {
-            Frame::Open(open) => (open.channel, 0),
-            Frame::Append(append) => (append.channel, append.seq),
-            Frame::Finish(finish) => (finish.channel, 0),
-            _ => (0, 0),
-        };
-        let expected = self.channels.get(&channel).and_then(|channel| channel.refused).unwrap_or(seq);
-        if seq > expected {
-            return self.serve(frame, true).await; // the earlier refusal stands
-        }
-        if applied {
-            self.serve(frame, false).await?;
-        }
-        if let Some(channel) = self.channels.get_mut(&channel) {
-            channel.refused = (seq > 0).then_some(seq);
-        }
-        self.nack(channel, seq, reason).await
-    }
-
-    async fn nack(&mut self, channel: u32, seq: u64, reason: ErrorReason) -> Result<(), Cut> {
-        let outcome = if reason == ErrorReason::OutcomeUnknown { Outcome::Unknown } else { Outcome::NotApplied };
-        let status = rpc_status(reason);
-        let nack = v1::Nack {
-            channel,
-            seq,
-            status: Some(status),
-            outcome: outcome.into(),
-            reason: reason.into(),
-            ..v1::Nack::default()
-        };
-        self.send(Answer::Nack(nack)).await
-    }
-
-    async fn serve(&mut self, frame: Frame, answer: bool) -> Result<(), Cut> {
-        match frame {
-            Frame::Open(open) => {
-                let opened = self.open(open);
-                if answer { self.send(Answer::Opened(opened)).await } else { Ok(()) }
-            }
-            Frame::Append(append) => self.append(append, answer).await,
-            Frame::Finish(finish) => {
-                self.channels.remove(&finish.channel);
-                let finished = v1::Finished { channel: finish.channel, generation: 1, size: 0 };
-                if answer { self.send(Answer::Finished(finished)).await } else { Ok(()) }
-            }
-            Frame::Ping(ping) => self.send(Answer::Pong(v1::Pong { token: ping.token })).await,
-            Frame::Flush(_) => self.send_acks().await,
-        }
-    }
-
-    fn open(&mut self, open: v1::Open) -> v1::Opened {
-        let world = &mut *self.world.lock().unwrap();
-        let file = world.files.entry(open.path.clone()).or_default();
-        let next_offset = file.bytes.len() as u64;
-        let mut opened = v1::Opened {
-            channel: open.channel,
-            generation: u64::from(next_offset > 0),
-            next_offset,
-            limits: Some(world.limits),
-            ..v1::Opened::default()
-        };
-        if !open.producer_id.is_empty() {
-            let known = file.producers.entry(open.producer_id.clone()).or_default();
-            let epoch = if open.producer_epoch == 0 { known.epoch + 1 } else { open.producer_epoch };
-            if epoch > known.epoch {
-                opened.previous_epoch = known.epoch;
-                opened.previous_last_seq = known.appends.len() as u64;
-                *known = Known { epoch, ..Known::default() };
-            }
-            known.holder = self.number;
-            opened.epoch = epoch;
-            opened.last_seq = known.appends.len() as u64;
-        }
-        let channel =
-            Channel { path: open.path, producer: open.producer_id, epoch: opened.epoch, refused: None, counted: 0 };
-        self.channels.insert(open.channel, channel);
-        opened
-    }
-
-    async fn append(&mut self, append: v1::Append, answer: bool) -> Result<(), Cut> {
-        match self.apply(&append) {
-            Ok(ack) if answer => self.ack(ack).await,
-            Ok(_) => Ok(()),
-            Err(reason) => self.nack(append.channel, append.seq, reason).await,
-        }
-    }
-
-    fn apply(&mut self, append: &v1::Append) -> Result<v1::Ack, ErrorReason> {
-        let channel = self.channels.get_mut(&append.channel).ok_or(ErrorReason::UnknownChannel)?;
-        if channel.refused.is_some_and(|refused| append.seq > refused) {
-            return Err(ErrorReason::EarlierSeqRefused);
-        }
-        let world = &mut *self.world.lock().unwrap();
-        let file = world.files.get_mut(&channel.path).unwrap();
-        let bytes = &append.payload.as_ref().unwrap().data;
-        let range = (file.bytes.len() as u64, (file.bytes.len() + bytes.len()) as u64);
-        let mut ack = v1::Ack {
-            channel: append.channel,
-            through_seq: append.seq,
-            first_offset: Some(range.0),
-            end_offset: Some(range.1),
-            level: world.level.into(),
-            synced_seq: append.seq,
-            generation: 1,
-            duplicates: 0,
-        };
-        let last = match file.producers.get_mut(&channel.producer) {
-            None => {
-                channel.counted += 1;
-                assert_eq!(channel.counted, append.seq, "without a producer seqs are counted");
-                None
-            }
-            Some(known) if known.epoch != channel.epoch || known.holder != self.number => {
-                return Err(ErrorReason::ProducerFenced);
-            }
-            Some(known) => Some(known),
-        };
-        if let Some(known) = last {
-            let index = usize::try_from(append.seq - 1).unwrap();
-            if let Some((first, end)) = known.appends.get(index).copied() {
-                assert_eq!(&file.bytes[first as usize..end as usize], bytes, "a resend has the same bytes");
-                ack.duplicates = 1;
-                ack.first_offset = world.remembers_offsets.then_some(first);
-                ack.end_offset = world.remembers_offsets.then_some(end);
-                channel.refused = None;
-                return Ok(ack);
-            }
-            if index > known.appends.len() {
-                return Err(ErrorReason::SequenceGap);
-            }
-            known.appends.push(range);
-        }
-        channel.refused = None;
-        file.bytes.extend_from_slice(bytes);
-        Ok(ack)
-    }
-
-    /// Adds an ack to the last one, if the appends lie one after the other.
-    async fn ack(&mut self, ack: v1::Ack) -> Result<(), Cut> {
-        let thin = self.world.lock().unwrap().thin_acks;
-        match self.acks.last_mut() {
-            Some(last) if last.channel == ack.channel && last.end_offset == ack.first_offset => {
-                last.through_seq = ack.through_seq;
-                last.synced_seq = ack.synced_seq;
-                last.end_offset = ack.end_offset;
-                last.duplicates += ack.duplicates;
-            }
-            _ => self.acks.push(ack),
-        }
-        if thin { Ok(()) } else { self.send_acks().await }
-    }
 }
 
 /// A refusal as the real server words it, but with a shorter time to wait.

@@ -90,6 +90,8 @@ pub struct Snapshot {
     pub unbound: Vec<(FileKey, FileId)>,
     /// What each tenant has.
     pub usage: Vec<(TenantName, Usage)>,
+    /// Sets that are not over, as records.
+    pub sets: Bytes,
     /// Directories in which names changed.
     pub dirs: BTreeSet<String>,
 }
@@ -203,6 +205,7 @@ impl Applier {
             removed: snapshot.removed.iter().map(|view| view.id).collect(),
             unbound: snapshot.unbound,
             usage: snapshot.usage,
+            sets: snapshot.sets,
         };
         self.catalog.save(&changes, snapshot.progress)?;
         self.clear_away(&snapshot.removed)?;
@@ -495,7 +498,9 @@ fn ready(pending: &std::collections::VecDeque<Piece>, through: u64) -> Vec<Bytes
         .collect()
 }
 
-fn stored(file: SnapshotFile) -> Stored {
+/// A file as the catalog has it.
+#[must_use]
+pub fn stored(file: SnapshotFile) -> Stored {
     let SnapshotFile { view, key, created, end, sequence, producers, content, upload } = file;
     let staged = view.place().location == Location::Staged;
     let state = view.state();
