@@ -95,7 +95,11 @@ impl PlainFiles {
         Ok(true)
     }
 
-    pub(super) fn rename(&mut self, from: &str, to: &str, location: Location) -> io::Result<()> {
+    /// Renames without overwriting anything, and makes the directories that the new name needs.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn rename(&mut self, from: &str, to: &str, location: Location) -> io::Result<()> {
         for _ in 1..TRIES {
             match self.fs().rename(from, to, Existing::Keep) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && self.fs().metadata(from).is_ok() => {
@@ -132,7 +136,7 @@ impl PlainFiles {
     }
 
     /// A name was taken from a directory; directories of plain files that are empty now are removed.
-    fn left(&mut self, path: &str, place: &Place) {
+    pub fn left(&mut self, path: &str, place: &Place) {
         let mut dir = parent(path);
         self.note_change(dir);
         let root = format!("{}/{}", layout::FILES, place.key.tenant);

@@ -357,7 +357,9 @@ impl ShardWriter {
         if let Some(id) = self.files.id_of(key) {
             return Ok(Some(id));
         }
-        let Some(stored) = self.catalog.by_key(key)? else { return Ok(None) };
+        // The catalog may not know yet that the file is gone, or has another path.
+        let stored = self.catalog.by_key(key)?.filter(|stored| self.files.get(stored.id).is_none());
+        let Some(stored) = stored else { return Ok(None) };
         let id = stored.id;
         // Readers may have a view of it since before a recovery in place.
         let view = self.registry.get(key).filter(|view| view.id == id);

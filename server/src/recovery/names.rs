@@ -19,7 +19,7 @@ use crate::{
     },
 };
 use inkpot_proto::path::TenantName;
-use inkpot_wal::fs::{Access, Existing, FileSystem};
+use inkpot_wal::fs::{Access, FileSystem};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -43,10 +43,13 @@ pub(super) fn settle(
         there.filter(|(file, _)| file.gone != Some(Gone::Left))
     };
     for (file, places) in renamed() {
-        put_aside(ground.fs.as_ref(), file, places, &staged)?;
+        put_aside(ground.fs.as_ref(), file, places, &staged, plain)?;
     }
     for (file, _) in renamed() {
         put_in_place(file, plain)?;
+    }
+    for (file, places) in renamed() {
+        places.iter().for_each(|place| plain.left(&file.view.path_at(place), place));
     }
     for (id, path) in staged {
         let is_needed = files.get(id).is_some_and(|file| file.gone.is_none());
@@ -61,7 +64,13 @@ pub(super) fn settle(
 }
 
 /// Moves a file to staging unless it lies where it belongs, and tells its view where it is.
-fn put_aside(fs: &dyn FileSystem, file: &File, places: &[Place], staged: &Found) -> Result<(), RecoveryError> {
+fn put_aside(
+    fs: &dyn FileSystem,
+    file: &File,
+    places: &[Place],
+    staged: &Found,
+    plain: &mut PlainFiles,
+) -> Result<(), RecoveryError> {
     let view = &file.view;
     let target = target_of(file);
     let mut found = staged.get(&view.id).cloned();
@@ -77,7 +86,7 @@ fn put_aside(fs: &dyn FileSystem, file: &File, places: &[Place], staged: &Found)
         Some(path) if path == view.path_at(&target) => *view.place_mut() = target,
         Some(path) if path == aside_path => *view.place_mut() = aside,
         Some(path) => {
-            fs.rename(&path, &aside_path, Existing::Keep).map_err(failed(&path))?;
+            plain.rename(&path, &aside_path, Location::Staged).map_err(failed(&path))?;
             *view.place_mut() = aside;
         }
         // Nothing carries its id: what that means is found out when its bytes are brought.

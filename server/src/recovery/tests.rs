@@ -6,8 +6,10 @@
 mod answers;
 mod faults;
 mod foreign;
+mod history;
 mod idle;
 mod machine;
 mod model;
 mod power_loss;
 mod script;
+mod whole;

@@ -125,10 +125,10 @@ impl Services {
             let text = format!("file {key} has {end} bytes, fewer than {}", request.size);
             return Err(Refused { expected_offset: Some(end), ..Refused::new(ErrorReason::OutOfRange, text) });
         }
-        // What is copied is the beginning of this content, and of no other.
+        // What is copied is the beginning of this content, and of no other. Whoever asks again is known by that.
         let generation = view.generation;
         let prepared = self.copy_aside(&key, view, request.size).await?;
-        let if_generation = request.if_generation.or(operator.is_none().then_some(generation));
+        let if_generation = request.if_generation.or(Some(generation));
         let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
         if !done.as_ref().is_ok_and(|done| !done.duplicate) {
             self.forget_prepared(&key, prepared).await;

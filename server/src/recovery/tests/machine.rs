@@ -10,10 +10,14 @@ use crate::{
         view::FileView,
     },
     catalog::Catalog,
-    commit::{ShardWriter, unknown},
+    commit::{
+        ShardWriter,
+        stager::{Job, Stager},
+        unknown,
+    },
     config::Config,
     datadir::{DataDir, Opening},
-    recovery::{Ground, recover},
+    recovery::{Ground, plain_files, recover},
     shard::{
         Batch, Open, SessionLink, Write, WriteBody, WriteState,
         ids::FileKey,
@@ -33,7 +37,7 @@ use inkpot_wal::{
     recovery::{Mark, Retained},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     error::Error,
     path::Path,
     sync::Arc,
@@ -43,6 +47,9 @@ use std::{
 
 /// Why a step did not come to its end.
 pub type Stop = Box<dyn Error + Send + Sync>;
+
+/// Channels from this number on are not the model's: what they are told is kept in [`Machine::told`].
+pub const OTHERS: u32 = 1_000;
 
 /// A channel as its client sees it.
 #[derive(Clone, Debug)]
@@ -57,6 +64,7 @@ pub struct Live {
     pub writer: ShardWriter,
     pub applier: Applier,
     pub backlog: Arc<Backlog>,
+    pub stager: Stager,
 }
 
 /// See the module.
@@ -72,9 +80,14 @@ pub struct Machine {
     /// Refusals that came, with channel and seq.
     pub nacks: Vec<(u32, u64, Refused)>,
     pub channels: BTreeMap<u32, Slot>,
+    /// Answers on channels of others, in order.
+    pub told: Vec<Event>,
+    /// What the stager has to do.
+    pub jobs: VecDeque<Job>,
     retained: Option<Retained>,
     session: Arc<SessionLink>,
     tenant: Arc<Tenant>,
+    admission: Arc<Admission>,
 }
 
 /// Small segments and frames, so that a short run fills many.
@@ -93,7 +106,8 @@ impl Machine {
     /// A machine that was not started yet.
     pub fn new(memory: MemoryFs, config: Config, model: Model) -> Self {
         let config = Arc::new(config);
-        let tenant = Admission::new(Arc::clone(&config)).tenant(&TenantName::parse("default").unwrap());
+        let admission = Arc::new(Admission::new(Arc::clone(&config)));
+        let tenant = admission.tenant(&TenantName::parse("default").unwrap());
         let faulty = FaultyFs::over_memory(&memory);
         let outbox = Arc::new(Outbox::default());
         Self {
@@ -107,9 +121,12 @@ impl Machine {
             live: None,
             nacks: Vec::new(),
             channels: BTreeMap::new(),
+            told: Vec::new(),
+            jobs: VecDeque::new(),
             retained: None,
             session: Arc::new(SessionLink { id: 1, tenant: Arc::clone(&tenant), outbox, unary: false }),
             tenant,
+            admission,
         }
     }
 
@@ -167,13 +184,14 @@ impl Machine {
             recovered,
             self.now,
             ShardMetrics::off(),
-            Arc::new(Admission::new(Arc::clone(&self.config))),
+            Arc::clone(&self.admission),
         );
         for (view, piece) in unapplied.aside {
             let crc32c = view.state().crc32c;
             backlog.push(&view, piece, crc32c);
         }
-        self.live = Some(Live { writer, applier, backlog });
+        let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
+        self.live = Some(Live { writer, applier, backlog, stager });
         Ok(())
     }
 
@@ -182,6 +200,7 @@ impl Machine {
         if let Some(live) = self.live.take() {
             self.retained = Some(live.writer.close(in_flight).0);
         }
+        self.refuse_jobs();
         self.drain();
     }
 
@@ -199,6 +218,7 @@ impl Machine {
     /// A process that ends without a word, and another one after it.
     pub fn kill_and_restart(&mut self) -> Result<(), Stop> {
         self.live = None;
+        self.jobs.clear();
         self.boot()
     }
 
@@ -273,21 +293,25 @@ impl Machine {
 
     /// Commits what is queued, and does whatever the shard's loop does after that.
     pub fn commit(&mut self) -> Result<(), Stop> {
+        while self.commit_once()? {}
+        Ok(())
+    }
+
+    /// One commit, and what follows one. Tells whether more is queued.
+    pub fn commit_once(&mut self) -> Result<bool, Stop> {
         let now = self.now;
-        loop {
-            let done = self.writer().commit(now);
-            self.drain();
-            done?;
-            if self.writer().turns().is_empty() {
-                break;
-            }
-        }
+        let done = self.writer().commit(now);
+        self.drain();
+        done?;
+        let jobs = self.writer().take_jobs();
+        self.jobs.extend(jobs);
         let log = self.writer().log();
         if log.wants_next_segment() && !log.maker().is_ready() {
             // An error shows when the segment is needed.
             let _ = log.maker().prepare();
         }
-        Ok(())
+        let writer = self.writer();
+        Ok(!writer.turns().is_empty() || writer.due(now).is_some())
     }
 
     /// Time goes by.
@@ -338,6 +362,14 @@ impl Machine {
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(event)) = self.session.outbox.poll_next(&mut context) {
             match event {
+                Event::Opened { channel, .. }
+                | Event::Ack { channel, .. }
+                | Event::Nack { channel, .. }
+                | Event::Finished { channel, .. }
+                    if channel >= OTHERS =>
+                {
+                    self.told.push(event);
+                }
                 Event::Opened { channel, state } => {
                     let slot = self.channels.get_mut(&channel).expect("a channel of ours");
                     self.model.opened(slot.stream, slot.wanted, &state);

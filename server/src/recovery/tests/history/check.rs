@@ -1,0 +1,203 @@
+//! Holds a shard against the model: what readers and producers are told, the directory tree, listing and usage.
+
+use super::{
+    PATHS, PRODUCERS,
+    book::{Book, Known},
+    tree::{File, Tree},
+};
+use crate::{
+    recovery::tests::machine::{Machine, Stop, key},
+    shard::{WriteState, turns::Item},
+};
+use inkpot_wal::fs::{FileSystem, read_all};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::oneshot;
+
+/// What a reader finds at a path.
+#[derive(Debug)]
+struct Seen {
+    generation: u64,
+    content: Vec<u8>,
+    sealed: bool,
+}
+
+/// What clients can learn of a shard that nobody writes to.
+#[derive(Debug, Default)]
+pub struct Found {
+    files: BTreeMap<&'static str, Seen>,
+    states: BTreeMap<(&'static str, &'static str), WriteState>,
+}
+
+impl Found {
+    pub fn of(machine: &mut Machine) -> Result<Self, Stop> {
+        let mut found = Self::default();
+        let mut answers = Vec::new();
+        for (path, producer) in PATHS.into_iter().flat_map(|path| PRODUCERS.map(|producer| (path, producer))) {
+            let (reply, answer) = oneshot::channel();
+            machine.ask(Item::WriteState { key: key(path), producer: Some(producer.into()), reply });
+            answers.push(((path, producer), answer));
+        }
+        machine.commit()?;
+        for (of, mut answer) in answers {
+            found.states.insert(of, answer.try_recv()??);
+        }
+        for path in PATHS {
+            let Some(view) = machine.writer().lookup(&key(path))? else {
+                assert!(machine.registry.get(&key(path)).is_none(), "{path}: readers find what is not there");
+                continue;
+            };
+            let content = machine.try_read(path)?;
+            let state = view.state();
+            assert_eq!(state.foreign, None, "{path}: nobody else was here");
+            assert_eq!(state.crc32c, Some(crc32c::crc32c(&content)), "{path}");
+            assert_eq!(state.gone, None, "{path}");
+            found.files.insert(path, Seen { generation: view.generation, content, sealed: state.sealed });
+        }
+        Ok(found)
+    }
+
+    /// What is otherwise than the model says; nothing if it agrees.
+    fn differences(&self, tree: &Tree, used: &BTreeSet<u64>) -> Vec<String> {
+        let mut differ = Vec::new();
+        for path in PATHS {
+            let there = tree.at(path).filter(|(_, file)| file.created);
+            match (there, self.files.get(path)) {
+                (None, None) => {}
+                (Some((id, file)), Some(seen)) => {
+                    differ.extend(difference(path, file, seen));
+                    let known = tree.generations.get(&id).copied();
+                    let is_it = known.map_or(!used.contains(&seen.generation), |known| known == seen.generation);
+                    differ.extend((!is_it).then(|| format!("{path}: generation {}, not {known:?}", seen.generation)));
+                }
+                (there, seen) => differ.push(format!("{path}: wanted {}, found {}", there.is_some(), seen.is_some())),
+            }
+        }
+        for ((path, producer), state) in &self.states {
+            let wanted = wanted_state(tree, path, producer);
+            let found = brief(state);
+            differ
+                .extend((wanted != found).then(|| format!("{producer} in {path}: wanted {wanted:?}, found {found:?}")));
+        }
+        differ
+    }
+
+    /// The state of the model that this is; there must be one among those that may be.
+    pub fn recognise(&self, known: &Known, is_power_lost: bool) -> (Tree, BTreeSet<u64>) {
+        let from = if is_power_lost { 0 } else { known.weak };
+        let differences: Vec<_> = known.trees[from..].iter().map(|tree| self.differences(tree, &known.used)).collect();
+        let Some(at) = differences.iter().rposition(Vec::is_empty) else {
+            panic!("the shard is in none of {} states that it may be in: {differences:#?}", differences.len());
+        };
+        let (mut tree, mut used) = (known.trees[from + at].clone(), known.used.clone());
+        for (path, seen) in &self.files {
+            let id = tree.paths[path];
+            if tree.generations.insert(id, seen.generation).is_none() {
+                assert!(used.insert(seen.generation), "{path}: generation {} twice", seen.generation);
+            }
+        }
+        (tree, used)
+    }
+}
+
+fn difference(path: &str, file: &File, seen: &Seen) -> Option<String> {
+    if *file.content != seen.content {
+        let same = file.content.iter().zip(&seen.content).take_while(|(one, other)| one == other).count();
+        let (wanted, found) = (file.content.len(), seen.content.len());
+        return Some(format!("{path}: wanted {wanted} bytes, found {found}, of which {same} agree"));
+    }
+    (file.sealed != seen.sealed).then(|| format!("{path}: sealed is {}", seen.sealed))
+}
+
+/// Epoch and last seq of a producer, its upload, the next offset.
+type Brief = (Option<(u64, u64)>, bool, u64);
+
+fn brief(state: &WriteState) -> Brief {
+    (state.producer.map(|known| (known.epoch, known.last_seq)), state.upload, state.next_offset)
+}
+
+fn wanted_state(tree: &Tree, path: &str, producer: &str) -> Brief {
+    let file = tree.upload_of(path, producer).or_else(|| tree.at(path)).map(|(_, file)| file);
+    let Some(file) = file else { return (None, false, 0) };
+    let known = file.producers.get(producer).map(|known| (known.epoch, known.last_seq));
+    (known, file.upload.is_some(), file.content.len() as u64)
+}
+
+/// The directory tree has what the model has, and nothing else: every file byte for byte, no directory without files.
+/// Where an append came to nothing an empty file may be left, with its directories, until somebody opens it.
+pub fn check_disk(machine: &Machine, book: &Book) {
+    let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
+    let (tree, attempted) = (book.tree(), &book.attempted);
+    walk(machine, "files/default", &mut files, &mut dirs);
+    let above = |path: &str| {
+        let ends = path.match_indices('/').map(|(end, _)| end).collect::<Vec<_>>();
+        ends.into_iter().map(|end| format!("files/default/{}", &path[..end])).collect::<Vec<_>>()
+    };
+    for (path, id) in tree.paths.iter().filter(|(_, id)| tree.files[*id].created) {
+        let plain = key(path).plain_path();
+        let found = files.remove(&plain).unwrap_or_else(|| panic!("there is no plain file {plain}"));
+        assert!(found == *tree.files[id].content, "plain file {plain} has {} other bytes", found.len());
+        above(path).iter().for_each(|dir| _ = dirs.remove(dir));
+    }
+    for path in attempted {
+        files.remove(&key(path).plain_path()).into_iter().for_each(|found| assert!(found.is_empty(), "{path}"));
+        above(path).iter().for_each(|dir| _ = dirs.remove(dir));
+    }
+    assert!(files.is_empty(), "plain files that nobody made: {:?}", files.keys());
+    assert!(dirs.is_empty(), "directories without files: {dirs:?}");
+}
+
+fn walk(machine: &Machine, dir: &str, files: &mut BTreeMap<String, Vec<u8>>, dirs: &mut BTreeSet<String>) {
+    for entry in machine.memory.read_dir(dir).unwrap_or_default() {
+        let path = format!("{dir}/{}", entry.name);
+        if entry.is_dir {
+            walk(machine, &path, files, dirs);
+            dirs.insert(path);
+        } else {
+            files.insert(path.clone(), read_all(&machine.memory, &path).unwrap());
+        }
+    }
+}
+
+/// Staging has the uploads that somebody could go on with, and nothing else. After a start.
+pub fn check_staging(machine: &Machine, tree: &Tree) {
+    let (mut staged, mut dirs) = (BTreeMap::new(), BTreeSet::new());
+    walk(machine, "staging/default", &mut staged, &mut dirs);
+    let uploads = tree.files.values().filter(|file| file.upload.is_some() && !file.gone);
+    let mut empty = 0;
+    for upload in uploads {
+        // Behind what was acknowledged there may be more.
+        let is_it = |content: &Vec<u8>| content.starts_with(&upload.content);
+        if upload.content.is_empty() {
+            empty += 1;
+            continue;
+        }
+        let path = staged.iter().find(|(_, content)| is_it(content)).map(|(path, _)| path.clone());
+        let path = path.unwrap_or_else(|| panic!("the upload to {} is not in staging", upload.path));
+        staged.remove(&path);
+    }
+    assert!(staged.len() <= empty, "left in staging: {:?}", staged.keys());
+}
+
+/// The catalog lists what the model has, in pages of any size.
+pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
+    let wanted: Vec<_> = tree.paths.iter().filter(|(_, id)| tree.files[*id].created).collect();
+    let tenant = key("any").tenant;
+    for size in [1, 3, 100] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = machine.writer().list(&tenant, "", after.as_deref(), size)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.path.as_str().to_owned());
+            found.extend(page);
+        }
+        let paths: Vec<&str> = found.iter().map(|summary| summary.path.as_str()).collect();
+        assert_eq!(paths, wanted.iter().map(|(path, _)| **path).collect::<Vec<_>>(), "listed in pages of {size}");
+        for ((path, id), summary) in wanted.iter().zip(&found) {
+            let file = &tree.files[id];
+            assert_eq!((summary.size, summary.sealed), (file.content.len() as u64, file.sealed), "{path}");
+            let known = tree.generations.get(id);
+            assert!(known.is_none_or(|known| *known == summary.generation), "{path} {known:?} {summary:?}");
+        }
+    }
+    Ok(())
+}

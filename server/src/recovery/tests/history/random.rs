@@ -1,0 +1,99 @@
+//! Long histories of many clients, drawn by lot; the machine stops now and then, at any operation on its disk.
+
+use super::{History, clients::Clients};
+use crate::recovery::tests::script::chain;
+use inkpot_wal::fs::memory::{Loss, MemoryFs};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::collections::BTreeMap;
+
+/// Histories of one test; each has its seed as its number.
+const SEEDS: u64 = 400;
+/// What clients do in one.
+const STEPS: u32 = 150;
+
+/// Runs a history; to run one again that failed, call this with its seed.
+fn run(seed: u64) -> History {
+    let rng = &mut SmallRng::seed_from_u64(seed);
+    let mut history = History::new(MemoryFs::new());
+    history.note(|| format!("history {seed}: `run({seed})` does it again"));
+    history.machine.boot().unwrap();
+    let mut clients = Clients::default();
+    for _ in 0..STEPS {
+        let stops_at = rng.random_ratio(1, 15).then(|| history.machine.memory.operations() + rng.random_range(0..60));
+        if let Some(at) = stops_at {
+            history.stop_at(at);
+        }
+        let done = match rng.random_range(0..60) {
+            0 => history.fail_over(&"a failure without consequences".into()),
+            1 => Err("it stops between two steps".into()),
+            _ => clients.step(&mut history, rng),
+        };
+        if let Err(error) = done {
+            history.note(|| chain(error.as_ref()));
+            let loss = Loss::EVERY[rng.random_range(0..Loss::EVERY.len())];
+            history = history.lose(loss, rng.random());
+        }
+    }
+    history.machine.memory.fail_from(u64::MAX);
+    history
+}
+
+fn run_all(seeds: std::ops::Range<u64>) {
+    let mut done = BTreeMap::<String, u32>::new();
+    for seed in seeds {
+        let history = run(seed);
+        history.counts.iter().for_each(|(what, count)| *done.entry(what.clone()).or_default() += count);
+        history.prove().unwrap_or_else(|error| panic!("history {seed}: {}", chain(error.as_ref())));
+    }
+    // What is not in them is not proven.
+    for what in
+        ["Opened", "Acked", "duplicate", "published", "Delete", "Seal", "Rename", "Truncate", "done before", "lose"]
+    {
+        assert!(done.get(what).is_some_and(|count| *count > 20), "too little of {what}: {done:?}");
+    }
+}
+
+#[test]
+fn histories_keep_what_they_were_told_first_quarter() {
+    run_all(0..SEEDS / 4);
+}
+
+#[test]
+fn histories_keep_what_they_were_told_second_quarter() {
+    run_all(SEEDS / 4..SEEDS / 2);
+}
+
+#[test]
+fn histories_keep_what_they_were_told_third_quarter() {
+    run_all(SEEDS / 2..SEEDS / 4 * 3);
+}
+
+#[test]
+fn histories_keep_what_they_were_told_fourth_quarter() {
+    run_all(SEEDS / 4 * 3..SEEDS);
+}
+
+#[test]
+fn same_seed_does_the_same() {
+    let (one, other) = (run(7), run(7));
+    assert_eq!(one.steps, other.steps);
+}
+
+#[test]
+fn survey() {
+    let mut bad = 0;
+    for seed in 0..SEEDS {
+        let done = std::panic::catch_unwind(|| {
+            run(seed).prove().unwrap();
+        });
+        if done.is_err() {
+            bad += 1;
+            eprintln!("\n=== {seed} is bad\n");
+            if bad > 60 {
+                break;
+            }
+        }
+    }
+    eprintln!("{bad} bad");
+    assert_eq!(bad, 0);
+}
