@@ -10,6 +10,7 @@ mod effects;
 mod open;
 mod operations;
 mod quota;
+mod rotation;
 pub mod stager;
 mod uploads;
 
@@ -282,6 +283,10 @@ impl ShardWriter {
         while self.encoder.is_empty() || self.encoder.len() < enough {
             let Some(item) = self.held_back.take().or_else(|| self.turns.take()) else { break };
             if self.has_to_wait(&item) {
+                self.held_back = Some(item);
+                break;
+            }
+            if self.rotate_before(&item, now) {
                 self.held_back = Some(item);
                 break;
             }
