@@ -10,6 +10,7 @@ mod effects;
 mod open;
 mod operations;
 mod quota;
+mod rotation;
 mod sets;
 pub mod stager;
 mod uploads;
@@ -297,6 +298,10 @@ impl ShardWriter {
         while self.encoder.is_empty() || self.encoder.len() < enough {
             let Some(item) = self.next_item() else { break };
             if self.has_to_wait(&item) {
+                self.held_back = Some(item);
+                break;
+            }
+            if self.rotate_before(&item, now) {
                 self.held_back = Some(item);
                 break;
             }

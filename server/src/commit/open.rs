@@ -103,7 +103,11 @@ impl ShardWriter {
         let producer = producer.and_then(|id| file.producers.get(id)).map(|state| ProducerState {
             epoch: state.epoch,
             last_seq: state.last_seq,
-            last_range: state.remembered.back().map(|last| (last.offset, last.offset + u64::from(last.len))),
+            last_range: state
+                .remembered
+                .back()
+                .filter(|last| last.generation == file.view.generation)
+                .map(|last| (last.offset, last.offset + u64::from(last.len))),
         });
         let (generation, next_offset, upload) = (file.generation(), file.end, file.upload.is_some());
         Ok(Ok(WriteState { generation, next_offset, producer, upload }))
@@ -140,8 +144,11 @@ impl ShardWriter {
         {
             (state.previous_epoch, state.previous_last_seq) = producer.previous;
         }
+        let policy =
+            open.session.tenant.policies.of(&open.key.path).filter(|policy| policy.rotate.is_set() && is_append);
         let channel = Channel {
             file: id,
+            rotation: policy.cloned(),
             key: open.key,
             stale: false,
             staging: staging.filter(|_| !is_append),
@@ -293,7 +300,7 @@ impl ShardWriter {
         }
     }
 
-    fn count_producers(&self, id: FileId) {
+    pub(super) fn count_producers(&self, id: FileId) {
         if let Some(file) = self.files.get(id) {
             file.view.state().producers = u32::try_from(file.producers.len()).unwrap_or(u32::MAX);
         }

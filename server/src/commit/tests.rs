@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod rotation;
+
 use super::*;
 use crate::{
     catalog::Catalog,

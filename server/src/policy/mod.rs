@@ -94,19 +94,25 @@ pub struct RotatedFile {
 
 /// The policies of a tenant, in order. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policies(Arc<[Policy]>);
+pub struct Policies(Arc<[Arc<Policy>]>);
 
 impl Policies {
     /// The own ones of a tenant, and behind them the defaults.
     #[must_use]
     pub fn new(own: &[Policy], defaults: &[Policy]) -> Self {
-        Self(own.iter().chain(defaults).cloned().collect())
+        Self(own.iter().chain(defaults).cloned().map(Arc::new).collect())
     }
 
     /// The policy of a path: the first whose pattern matches.
     #[must_use]
-    pub fn of(&self, path: &FilePath) -> Option<&Policy> {
+    pub fn of(&self, path: &FilePath) -> Option<&Arc<Policy>> {
         self.0.iter().find(|policy| policy.pattern.matches(path))
+    }
+
+    /// Whether any of them rotates files.
+    #[must_use]
+    pub fn rotate(&self) -> bool {
+        self.0.iter().any(|policy| policy.rotate.is_set())
     }
 }
 

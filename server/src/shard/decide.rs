@@ -4,7 +4,9 @@ use super::{
     ids::{FileId, FileKey, ProducerId},
     state::{File, Producer},
 };
+use crate::policy::Policy;
 use inkpot_proto::{error::Refused, v1::ErrorReason};
+use std::sync::Arc;
 
 /// A file that a session has open.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub struct Channel {
     pub staging: Option<Staging>,
     /// The upload was published before: only what is there already is taken.
     pub published: bool,
+    /// How its file is rotated, if it is.
+    pub rotation: Option<Arc<Policy>>,
     /// Who writes.
     pub producer: Option<ProducerId>,
     /// Number of the open that made the channel: the latest one holds the producer.

@@ -24,6 +24,7 @@ fn channel(producer: Option<&str>) -> Channel {
         stale: false,
         staging: None,
         published: false,
+        rotation: None,
         producer: producer.map(Into::into),
         open: OPEN,
         arrived: 0,
