@@ -108,7 +108,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
     let ending = settle(&writer, ending, &interrupts).await;
     let summary = Summary::new(&args.path, &writer.progress(), &session, &ending);
     let told = match global.format {
-        Format::Json => output::emit_json(&summary),
+        Format::Json => output::answer(Format::Json, &summary).await,
         Format::Text => {
             output::say(&summary);
             Ok(())

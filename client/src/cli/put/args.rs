@@ -1,0 +1,106 @@
+//! Arguments of `inkpot put`.
+
+use crate::cli::{checksum, failure::Failure, local::Local, target::Target, units};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const AFTER_HELP: &str = "\
+Examples:
+  inkpot put backup.tar archive/              appears as archive/backup.tar, whole or not at all
+  inkpot put prices.csv prices.csv --if-absent  status 5 if there is such a file
+  pg_dump db | inkpot put - dumps/db.sql      of unknown size; it cannot be resumed
+  inkpot put backup.tar archive/ --abort      discard what was sent of it
+  inkpot put a.bin set/a.bin --leave-open     for a set that CommitFiles publishes later
+
+After Ctrl-C, a kill or a lost server, the same command goes on where the server has the bytes, unless the local file has
+changed. Until the end nobody sees any of it.";
+
+/// Send a local file, which appears as a whole
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The local file, or - for stdin
+    #[arg(value_name = "LOCAL|-")]
+    pub(super) local: PathBuf,
+    /// Path that it will have; if it ends with /, the name of the local file comes behind it
+    #[arg(value_name = "PATH")]
+    path: String,
+    /// Only if there is no file at the path; without it one that is there is replaced
+    #[arg(long, conflicts_with = "if_generation")]
+    pub(super) if_absent: bool,
+    /// Only if the file at the path has this generation
+    #[arg(long, value_name = "N")]
+    pub(super) if_generation: Option<u64>,
+    /// Name of the upload; without it: one that is the same for the same server, path, and unchanged local file
+    #[arg(long, value_name = "ID")]
+    producer: Option<String>,
+    /// Begin anew, whatever was sent before
+    #[arg(long, visible_alias = "no-resume")]
+    pub(super) restart: bool,
+    /// Discard the upload that was left open, and send nothing
+    #[arg(long, conflicts_with_all = ["restart", "leave_open", "checksum"])]
+    pub(super) abort: bool,
+    /// crc32c that the whole must have, or auto: the server compares it with what was read here
+    #[arg(long, default_value = "auto", value_parser = expected, value_name = "HEX|auto")]
+    pub(super) checksum: Expected,
+    /// Publish nothing: leave the upload to a set, under its name
+    #[arg(long)]
+    pub(super) leave_open: bool,
+    /// Bytes of one append
+    #[arg(long, default_value = "1MiB", value_parser = units::some_bytes, value_name = "BYTES")]
+    pub(super) chunk_size: usize,
+    /// Give up after this long without progress; until then server restarts are ridden through
+    #[arg(long, default_value = "60s", value_parser = units::some_time, value_name = "TIME")]
+    pub(super) give_up_after: Duration,
+}
+
+/// Which checksum the whole must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// That of what was read.
+    Read,
+    /// This one.
+    Given(u32),
+}
+
+fn expected(text: &str) -> Result<Expected, String> {
+    if text == "auto" { Ok(Expected::Read) } else { checksum::parse(text).map(Expected::Given) }
+}
+
+/// Where the bytes come from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Stdin,
+    /// A pipe or a device: read once, like stdin.
+    Stream(PathBuf),
+    File(Local),
+}
+
+impl Args {
+    pub(super) fn source(&self) -> Result<Source, Failure> {
+        if self.local == Path::new("-") {
+            return Ok(Source::Stdin);
+        }
+        Ok(Local::look(&self.local)?.map_or_else(|| Source::Stream(self.local.clone()), Source::File))
+    }
+
+    /// Path that the file will have.
+    pub(super) fn path(&self) -> String {
+        let name = self.local.file_name().unwrap_or_default().to_string_lossy();
+        if self.path.ends_with('/') && name != "-" { format!("{}{name}", self.path) } else { self.path.clone() }
+    }
+
+    /// The name of the upload; `None`: nobody can find it again.
+    pub(super) fn producer(&self, source: &Source, target: &Target) -> Option<String> {
+        let stable = || match source {
+            Source::File(local) => Some(local.producer(&target.endpoint, &self.path())),
+            Source::Stdin | Source::Stream(_) => None,
+        };
+        self.producer.clone().or_else(stable)
+    }
+}
+
+#[cfg(test)]
+mod tests;
