@@ -10,8 +10,8 @@ use bytes::Bytes;
 use inkpot_proto::{
     error::Refused,
     v1::{
-        Admission, AppendRequest, Durability, ErrorReason, GetWriteStateRequest, GetWriteStateResponse, Payload,
-        write_service_client::WriteServiceClient,
+        Admission, AppendRequest, Durability, ErrorReason, Framing, GetWriteStateRequest, GetWriteStateResponse,
+        Payload, write_service_client::WriteServiceClient,
     },
 };
 use std::{fmt, sync::Arc};
@@ -41,6 +41,10 @@ pub struct AppendOnce {
     pub admission: Admission,
     /// If set: the generation that the file must have; 0: there must be no file.
     pub if_generation: Option<u64>,
+    /// How the records lie in the file.
+    pub framing: Framing,
+    /// As [`OpenOptions::timestamps`](crate::OpenOptions::timestamps).
+    pub timestamps: bool,
 }
 
 impl Default for AppendOnce {
@@ -52,6 +56,8 @@ impl Default for AppendOnce {
             durability: Durability::Synced,
             admission: Admission::Wait,
             if_generation: None,
+            framing: Framing::None,
+            timestamps: false,
         }
     }
 }
@@ -166,8 +172,8 @@ fn append_request(path: &str, records: &[Bytes], options: AppendOnce) -> Result<
         durability: options.durability.into(),
         admission: options.admission.into(),
         if_generation: options.if_generation,
-        framing: inkpot_proto::v1::Framing::None.into(),
-        timestamps: false,
+        framing: options.framing.into(),
+        timestamps: options.timestamps,
     })
 }
 

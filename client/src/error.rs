@@ -1,6 +1,6 @@
 //! What went wrong, in terms that a caller can act on: why, and what became of the write.
 
-mod io;
+mod as_io;
 
 use crate::Progress;
 use inkpot_proto::{
@@ -8,7 +8,7 @@ use inkpot_proto::{
     path::FilePath,
     v1::{ErrorReason, Nack, Outcome},
 };
-use std::{error::Error as _, fmt, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, io, sync::Arc, time::Duration};
 use tonic::{Code, Status};
 
 /// Where an error comes from.
@@ -35,6 +35,8 @@ pub enum ErrorKind {
     Closed,
     /// The configuration of the client is not valid.
     Config,
+    /// What is on this side failed: a local file, or what bytes are read from or written to.
+    Local,
 }
 
 /// Why a call, an append or a channel failed. Cheap to clone. Never holds the token.
@@ -101,6 +103,13 @@ impl Error {
 
     pub(crate) fn config(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, Code::InvalidArgument, Outcome::NotApplied, message.into())
+    }
+
+    /// What is on this side failed. An error of this library that was wrapped on its way is given back as it was.
+    pub(crate) fn local(what: impl fmt::Display, error: io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(|error| {
+            Self::new(ErrorKind::Local, Code::Unknown, Outcome::NotApplied, format!("{what}: {error}"))
+        })
     }
 
     pub(crate) fn closed(file: &str) -> Self {

@@ -415,7 +415,7 @@ impl Session {
             Frame::Append(append) => self.append(append, answer).await,
             Frame::Finish(finish) => {
                 self.channels.remove(&finish.channel);
-                let finished = v1::Finished { channel: finish.channel, generation: 1, size: 0 };
+                let finished = v1::Finished { channel: finish.channel, generation: 1, ..v1::Finished::default() };
                 if answer { self.send(Answer::Finished(finished)).await } else { Ok(()) }
             }
             Frame::Ping(ping) => self.send(Answer::Pong(v1::Pong { token: ping.token })).await,

@@ -1,15 +1,19 @@
-//! Reading: bytes, facts and lists of files. Each call is tried once; only a tail goes on by itself.
+//! Files: reading them, and what one does to them as a whole. What only reads is tried once; a tail, a download and what
+//! changes files go on by themselves.
+
+mod change;
+mod download;
+mod list;
+mod retry;
+
+pub use change::{AdoptOptions, ChangeOptions, RenameOptions};
+pub use download::{DownloadOptions, Downloaded};
+pub use list::{Entry, ListOptions};
 
 use crate::{Error, Result, Tail, TailOptions, config::Settings, error::check_path, telemetry::Telemetry};
 use futures_util::{Stream, TryStreamExt, stream};
-use inkpot_proto::{
-    error::Refused,
-    v1::{
-        ErrorReason, FileInfo, ListRequest, ReadRequest, ReadResponse, StatRequest,
-        file_service_client::FileServiceClient,
-    },
-};
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use inkpot_proto::v1::{FileInfo, ReadRequest, ReadResponse, StatRequest, file_service_client::FileServiceClient};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tonic::{Status, Streaming, transport::Channel};
 
@@ -103,55 +107,6 @@ impl Files {
         let answer = self.client().stat(self.settings.request(request)).await;
         let answer = self.settings.answer(answer).map_err(|error| error.on(path))?;
         answer.file.ok_or_else(|| Error::protocol("Stat answered without a file").on(path))
-    }
-
-    /// The files whose path begins with `prefix`, in byte order of their paths, fetched in pages of `page_size`
-    /// (1 to 10 000; 0: as the server likes) as the stream is read. An error is the last item.
-    pub fn list(&self, prefix: &str, page_size: u32) -> impl Stream<Item = Result<FileInfo>> + Send + use<> {
-        let pages = Pages {
-            files: self.clone(),
-            prefix: prefix.to_owned(),
-            page_size,
-            found: VecDeque::new(),
-            next: Some(String::new()),
-        };
-        stream::try_unfold(pages, Pages::step)
-    }
-}
-
-/// Where a list is.
-struct Pages {
-    files: Files,
-    prefix: String,
-    page_size: u32,
-    found: VecDeque<FileInfo>,
-    /// Token of the page to fetch; `None`: there is no more.
-    next: Option<String>,
-}
-
-impl Pages {
-    async fn step(mut self) -> Result<Option<(FileInfo, Self)>> {
-        loop {
-            if let Some(file) = self.found.pop_front() {
-                return Ok(Some((file, self)));
-            }
-            let Some(page_token) = self.next.take() else { return Ok(None) };
-            self.fetch(page_token).await?;
-        }
-    }
-
-    async fn fetch(&mut self, page_token: String) -> Result<()> {
-        let (prefix, page_size) = (self.prefix.clone(), self.page_size);
-        let request = ListRequest { prefix, page_size, page_token: page_token.clone(), delimiter: String::new() };
-        let answer = self.files.client().list(self.files.settings.request(request)).await;
-        let page = self.files.settings.answer(answer)?;
-        if page.next_page_token == page_token && !page_token.is_empty() {
-            let message = format!("List of {:?} gave the same page token twice", self.prefix);
-            return Err(Error::refused(Refused::new(ErrorReason::Internal, message)));
-        }
-        self.next = Some(page.next_page_token).filter(|token| !token.is_empty());
-        self.found = page.files.into();
-        Ok(())
     }
 }
 

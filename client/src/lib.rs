@@ -36,8 +36,13 @@
 //! | code that speaks streams | [`Writer::into_sink`]: [`RecordSink`] |
 //! | an export that is resumed after a crash | [`Producer::Named`]: the example is at [`Producer`] |
 //! | one write, without a session | [`Client::append_once`] |
+//! | a file that appears whole or not at all | [`Client::upload`], [`Client::upload_file`]: the example is at [`Upload`] |
+//! | the same, for code that writes bytes | [`Upload::into_async_write`]: [`UploadWriter`] publishes on shutdown |
+//! | some files that appear together | [`Upload::leave_open`] for each, then [`Files::commit_files`] |
 //! | following a file | [`Files::tail`]: the example is at [`Tail`] |
-//! | reading, listing | [`Files::read`], [`Files::stat`], [`Files::list`] |
+//! | reading, listing | [`Files::read`], [`Files::download`], [`Files::stat`], [`Files::list`], [`Files::entries`] |
+//! | removing, renaming, cutting, sealing | [`Files::delete`], [`Files::delete_prefix`], [`Files::rename`], [`Files::truncate`], [`Files::seal`] |
+//! | paths with the date and such in them | [`PathTemplate`] |
 //!
 //! # Telemetry
 //!
@@ -66,22 +71,32 @@ mod telemetry;
 #[cfg(not(feature = "telemetry"))]
 #[path = "telemetry_off.rs"]
 mod telemetry;
+mod template;
 mod tls;
+mod upload;
 
 pub use batch::BatchPolicy;
 pub use client::{AppendOnce, Client};
 pub use config::ClientBuilder;
 pub use error::{Error, ErrorKind, Result};
-pub use files::{Files, ReadOptions};
+pub use files::{
+    AdoptOptions, ChangeOptions, DownloadOptions, Downloaded, Entry, Files, ListOptions, ReadOptions, RenameOptions,
+};
 pub use producer::Producer;
 pub use session::{
     Ack, ByteWriter, Cut, OpenOptions, Opened, Progress, Receipt, RecordSink, Session, SessionStats, Throttle, Unsent,
     Writer,
 };
 pub use tail::{Line, Lines, Tail, TailOptions};
+pub use template::PathTemplate;
+pub use upload::{
+    Expected, Published, Transferred, Upload, UploadFileOptions, UploadMode, UploadOptions, UploadWriter,
+};
 
 pub use inkpot_proto::v1::{
-    Admission, Durability, ErrorReason, FileInfo, Framing, GetWriteStateResponse, Limits, Outcome, ReadResponse,
+    Admission, AdoptResponse, DeletePrefixResponse, DeleteResponse, Durability, ErrorReason, FileInfo, Framing,
+    GetWriteStateResponse, Limits, NotAdopted, Operator, Outcome, ReadResponse, RenameResponse, SealResponse,
+    Transition, TruncateResponse, UploadPart,
 };
 pub use tonic::Code;
 

@@ -35,7 +35,8 @@ pub struct TailOptions {
 /// A file as it grows: every committed byte once and in order, over lost connections and restarts of the server. Made by
 /// [`Files::tail`].
 ///
-/// Pieces are never empty, and each begins where the one before ended. After a lost connection, a refusal that passes by
+/// An item whose `transition` is not `Unspecified` has no bytes, but says what became of the file; what follows it begins
+/// at offset 0 (see [`Transition`](crate::Transition)). All others have bytes, and each begins where the one before ended. After a lost connection, a refusal that passes by
 /// itself, or a server that is stopping, the tail asks again, with growing pauses of at most 2 s, from the byte after the
 /// last one that it gave. It never ends by itself. What it cannot get over is its last item:
 ///

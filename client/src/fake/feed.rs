@@ -145,6 +145,7 @@ fn piece(offset: usize, data: &[u8], content: &Content) -> ReadResponse {
         data: data.to_vec().into(),
         generation: content.generation,
         end_offset: content.bytes.len() as u64,
+        transition: v1::Transition::Unspecified.into(),
     }
 }
 
@@ -205,6 +206,17 @@ impl server::FileService for Service {
         &self,
         _: Request<v1::CommitFilesRequest>,
     ) -> Result<Response<v1::CommitFilesResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn delete_prefix(
+        &self,
+        _: Request<v1::DeletePrefixRequest>,
+    ) -> Result<Response<v1::DeletePrefixResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
         unimplemented()
     }
 }

@@ -57,7 +57,7 @@ impl FileService for Files {
         let end = (start + request.page_size as usize).min(found.len());
         let next_page_token = if end < found.len() { end.to_string() } else { String::new() };
         let files = found[start..end].iter().map(|path| info(path)).collect();
-        Ok(Response::new(v1::ListResponse { files, next_page_token }))
+        Ok(Response::new(v1::ListResponse { files, next_page_token, ..v1::ListResponse::default() }))
     }
 
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
@@ -80,6 +80,17 @@ impl FileService for Files {
         &self,
         _: Request<v1::CommitFilesRequest>,
     ) -> Result<Response<v1::CommitFilesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn delete_prefix(
+        &self,
+        _: Request<v1::DeletePrefixRequest>,
+    ) -> Result<Response<v1::DeletePrefixResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 }

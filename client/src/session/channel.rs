@@ -168,7 +168,7 @@ impl Channel {
             admission: self.options.admission.into(),
             framing: self.options.framing.into(),
             if_generation: self.if_generation(),
-            timestamps: false,
+            timestamps: self.options.timestamps,
         })
     }
 

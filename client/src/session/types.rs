@@ -12,8 +12,11 @@ pub struct OpenOptions {
     pub durability: Durability,
     /// What happens at a limit of the tenant: the session waits, or the append is refused and sent again later.
     pub admission: Admission,
-    /// What the server checks of each record.
+    /// How records lie in the file.
     pub framing: Framing,
+    /// Before each record stands the time at which the server took it: RFC 3339 in UTC with milliseconds, and a space.
+    /// Comes before what `framing` adds.
+    pub timestamps: bool,
     /// Who writes.
     pub producer: Producer,
     /// How records are gathered into appends.
@@ -28,6 +31,7 @@ impl Default for OpenOptions {
             durability: Durability::Synced,
             admission: Admission::Wait,
             framing: Framing::None,
+            timestamps: false,
             producer: Producer::default(),
             batch: BatchPolicy::default(),
             if_generation: None,
@@ -55,6 +59,10 @@ pub struct Opened {
     pub previous_last_seq: u64,
     /// Bounds that the server announced.
     pub limits: Limits,
+    /// Whether this is an upload; `next_offset` is how much of it is kept.
+    pub upload: bool,
+    /// Whether the upload was published before, by this producer in this epoch.
+    pub published: bool,
 }
 
 impl Opened {
@@ -68,6 +76,8 @@ impl Opened {
             previous_epoch: frame.previous_epoch,
             previous_last_seq: frame.previous_last_seq,
             limits: frame.limits.unwrap_or_default(),
+            upload: frame.upload,
+            published: frame.published,
         }
     }
 }

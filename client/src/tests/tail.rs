@@ -170,7 +170,8 @@ async fn what_does_not_pass_is_said_at_once() {
 #[tokio::test]
 async fn piece_that_is_not_the_next_one_is_not_believed() {
     for offset in [0, 4, 6] {
-        let wrong = ReadResponse { offset, data: "wrong".into(), generation: 7, end_offset: 9 };
+        let wrong =
+            ReadResponse { offset, data: "wrong".into(), generation: 7, end_offset: 9, ..ReadResponse::default() };
         let feed = Feed::start([Fault::End(1, None), Fault::Wrong(wrong)]);
         feed.append(TEXT);
         let mut tail = tail(&feed, 0).await;
