@@ -35,7 +35,8 @@ impl Local {
         };
         let found = fs::metadata(path).map_err(failed)?;
         if found.is_dir() {
-            let words = format!("{0} is a directory; `inkpot publish {0} PREFIX` sends all that is in it", path.display());
+            let words =
+                format!("{0} is a directory; `inkpot publish {0} PREFIX` sends all that is in it", path.display());
             return Err(Failure::new(Exit::Usage, words));
         }
         if !found.is_file() {
@@ -85,7 +86,8 @@ impl Local {
         if Self::of(self.path.clone(), &found) == *self {
             return Ok(());
         }
-        let words = format!("{path} was changed while it was sent; nothing was published: put it again when it is at rest");
+        let words =
+            format!("{path} was changed while it was sent; nothing was published: put it again when it is at rest");
         Err(Failure::new(Exit::Error, words))
     }
 }

@@ -127,3 +127,18 @@ pub(crate) fn spinner() -> ProgressBar {
     }
     bar
 }
+
+/// Progress of a transfer of so many bytes, if that is known; seen like [`spinner`].
+pub(crate) fn transfer(bytes: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(8));
+    let template = match bytes {
+        Some(_) => {
+            "{wide_bar} {percent:>3}%  {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+        }
+        None => "{spinner} {elapsed} {binary_bytes}, {binary_bytes_per_sec}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}

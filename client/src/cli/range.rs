@@ -15,7 +15,8 @@ impl FromStr for Range {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || format!("{text:?} is not a range: 0-99 (the first 100 bytes), 100- (to the end), -100 (the last 100)");
+        let bad =
+            || format!("{text:?} is not a range: 0-99 (the first 100 bytes), 100- (to the end), -100 (the last 100)");
         let number = |text: &str| if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
         let (first, last) = text.split_once('-').ok_or_else(bad)?;
         let range = match (first, last) {

@@ -85,6 +85,11 @@ pub(crate) fn heading() -> String {
     format!("{:>14} {:>14} {:>18} {:>7}  {:<30}  PATH", "SIZE", "STORED", "GENERATION", "SEALED", "MODIFIED")
 }
 
+/// A directory among the rows.
+pub(crate) fn directory_row(path: &str) -> String {
+    format!("{0:>14} {0:>14} {0:>18} {0:>7}  {0:<30}  {path}", "-")
+}
+
 impl fmt::Display for Described {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "path            {}", self.path)?;

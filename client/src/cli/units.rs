@@ -36,7 +36,11 @@ pub(crate) fn human(bytes: u64) -> String {
     };
     // Rounded up, as du does: what is there is never shown as less.
     let tenths = (u128::from(bytes) * 10).div_ceil(1 << shift);
-    if tenths < 100 { format!("{}.{}{unit}", tenths / 10, tenths % 10) } else { format!("{}{unit}", tenths.div_ceil(10)) }
+    if tenths < 100 {
+        format!("{}.{}{unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{}{unit}", tenths.div_ceil(10))
+    }
 }
 
 /// Parses a duration: `500us`, `5ms`, `60s`, `1.5m`, `2h`.

@@ -1,6 +1,12 @@
 //! Arguments of `inkpot put`.
 
-use crate::cli::{checksum, failure::Failure, local::Local, target::Target, units};
+use crate::cli::{
+    checksum,
+    failure::{Exit, Failure},
+    local::Local,
+    target::Target,
+    units,
+};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -63,6 +69,35 @@ pub(super) enum Expected {
     Read,
     /// This one.
     Given(u32),
+}
+
+impl Expected {
+    /// What the server is to check of an upload of `size` bytes. What was read here the library knows by itself.
+    pub(super) fn of_size(self, size: u64) -> inkpot_client::Expected {
+        let crc32c = match self {
+            Self::Read => None,
+            Self::Given(crc32c) => Some(crc32c),
+        };
+        inkpot_client::Expected { size: Some(size), crc32c }
+    }
+
+    /// Compares it with what was sent, where no server does.
+    ///
+    /// # Errors
+    /// They are not equal.
+    pub(super) fn check(self, path: &str, sent: Option<u32>) -> Result<(), Failure> {
+        match (self, sent) {
+            (Self::Given(given), Some(sent)) if given != sent => {
+                let (given, sent) = (checksum::hex(given), checksum::hex(sent));
+                let words = format!(
+                    "{path}: what was sent has the crc32c {sent} and not {given}; the upload is left open: --abort \
+                     discards it"
+                );
+                Err(Failure::new(Exit::Error, words))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn expected(text: &str) -> Result<Expected, String> {

@@ -28,7 +28,8 @@ fn empty_path_is_not_everything() {
 
 #[test]
 fn arguments_that_do_not_go_together_are_refused() {
-    for words in [&[][..], &["--all"], &["-r", "--all", "a"], &["--prefix", "a"], &["-r", "a", "--if-generation", "1"]] {
+    for words in [&[][..], &["--all"], &["-r", "--all", "a"], &["--prefix", "a"], &["-r", "a", "--if-generation", "1"]]
+    {
         assert!(parse(words).is_err(), "{words:?}");
     }
 }
