@@ -87,6 +87,12 @@ impl Client {
         Session::start(Arc::clone(&self.settings))
     }
 
+    /// A session whose window holds so many bytes. Must be called inside a tokio runtime.
+    pub(crate) fn session_with_window(&self, bytes: u64) -> Session {
+        let (appends, _) = self.settings.in_flight;
+        Session::with_window(Arc::clone(&self.settings), (appends, bytes))
+    }
+
     /// The connection of everything but sessions, for other gRPC services of the same server, such as
     /// `grpc.health.v1.Health`: it has the times and the TLS of this client, and is made again whenever it is lost. What is
     /// called on it carries no token, no trace context, and no deadline.

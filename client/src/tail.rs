@@ -9,10 +9,7 @@ use crate::{
     backoff::{GOOD_CONNECTION, LONGEST_BACKOFF, backoff},
 };
 use futures_util::{Stream, StreamExt};
-use inkpot_proto::{
-    error::Refused,
-    v1::{ErrorReason, ReadRequest, ReadResponse},
-};
+use inkpot_proto::v1::{ErrorReason, ReadRequest, ReadResponse, Transition};
 use std::{
     fmt,
     future::Future,
@@ -35,14 +32,20 @@ pub struct TailOptions {
 /// A file as it grows: every committed byte once and in order, over lost connections and restarts of the server. Made by
 /// [`Files::tail`].
 ///
-/// An item whose `transition` is not `Unspecified` has no bytes, but says what became of the file; what follows it begins
-/// at offset 0 (see [`Transition`](crate::Transition)). All others have bytes, and each begins where the one before ended. After a lost connection, a refusal that passes by
-/// itself, or a server that is stopping, the tail asks again, with growing pauses of at most 2 s, from the byte after the
-/// last one that it gave. It never ends by itself. What it cannot get over is its last item:
+/// Pieces are never empty, and each begins where the one before ended. The tail goes over rotation, replacement and deletion:
+/// an item whose `transition` is not `Unspecified` has no bytes and tells which of these it was, and the next bytes are
+/// those of the new content from offset 0. After `Rotated` nothing of the old content is missing, after `Replaced` its end may
+/// be; it stands also for a content that lost its place while there was no connection. A file that was `Deleted` is waited
+/// for, and comes with `Created`.
+///
+/// After a lost connection, a refusal that passes by itself, or a server that is stopping, the tail asks again, with growing
+/// pauses of at most 2 s, from the byte after the last one that it gave. It never ends by itself. What it cannot get over is
+/// its last item:
 ///
 /// - [`GaveUp`](crate::ErrorKind::GaveUp): for [`give_up_after`](crate::ClientBuilder::give_up_after) there was neither a
 ///   connection that held for 2 s nor a byte. A file that does not grow is no reason to give up.
-/// - reason [`GenerationChanged`](ErrorReason::GenerationChanged): the content was replaced by another one.
+/// - reason [`GenerationChanged`](ErrorReason::GenerationChanged): [`TailOptions::if_generation`] is not, or no longer, to
+///   be had.
 /// - reason [`OutOfRange`](ErrorReason::OutOfRange): the file is shorter than the offset: bytes that were read before are
 ///   no longer there (the server lost power, and they were not SYNCED), or the offset was wrong.
 /// - whatever else the server refuses for good, like a token or a path that is not valid.
@@ -70,7 +73,8 @@ pub struct TailOptions {
 ///             save(piece.offset + piece.data.len() as u64, piece.generation);
 ///         }
 ///         Err(error) if error.reason() == Some(ErrorReason::GenerationChanged) => {
-///             tail = client.files().tail("logs/app.log", TailOptions::default()); // the new content, from its beginning
+///             // Replaced between two runs. While the tail runs, it goes over to the new content by itself.
+///             tail = client.files().tail("logs/app.log", TailOptions::default());
 ///         }
 ///         Err(error) => return Err(error),
 ///     }
@@ -92,6 +96,14 @@ pub struct Tail {
     failures: u32,
     /// When it last got on, or began.
     moved: Instant,
+    /// Whether the file was deleted, and is waited for.
+    gone: bool,
+    /// Whether the server ever told what it reads, so that what was asked for was there.
+    begun: bool,
+    /// Whether nothing was read of the content after a transition.
+    fresh: bool,
+    /// A piece that comes behind a transition that the server did not name.
+    held: Option<ReadResponse>,
     on_retry: Option<OnRetry>,
 }
 
@@ -128,6 +140,10 @@ impl Tail {
             answered: false,
             failures: 0,
             moved: Instant::now(),
+            gone: false,
+            begun: false,
+            fresh: false,
+            held: None,
             on_retry: None,
         }
     }
@@ -159,12 +175,24 @@ impl Tail {
         Box::pin(async move { files.open_in_time(request).await })
     }
 
-    /// Takes a piece if it is the next one.
-    fn take(&mut self, piece: &ReadResponse) -> Result<()> {
+    /// Takes a piece if it is the next one. Gives what is for the caller.
+    fn take(&mut self, piece: ReadResponse) -> Result<Option<ReadResponse>> {
+        if piece.transition() != Transition::Unspecified {
+            return self.go_over(piece).map(Some);
+        }
+        if std::mem::take(&mut self.gone) {
+            // It came to be again while there was no connection.
+            let created = notice(Transition::Created, piece.generation);
+            self.held = Some(piece).filter(|piece| !piece.data.is_empty());
+            return self.go_over(created).map(Some);
+        }
+        if self.fresh && self.next == Some(piece.offset) {
+            self.generation = Some(piece.generation); // it may have changed again since the transition
+        }
         let generation = *self.generation.get_or_insert(piece.generation);
         if generation != piece.generation {
-            let message = format!("generation {generation} was replaced by generation {}", piece.generation);
-            return Err(Error::refused(Refused::new(ErrorReason::GenerationChanged, message)).on(&self.path));
+            let message = format_args!("a piece of generation {} in generation {generation}", piece.generation);
+            return Err(Error::protocol(message).on(&self.path));
         }
         let next = *self.next.get_or_insert(piece.offset);
         if next != piece.offset {
@@ -172,7 +200,32 @@ impl Tail {
             return Err(Error::protocol(message).on(&self.path));
         }
         self.next = Some(next.saturating_add(piece.data.len() as u64));
-        Ok(())
+        self.fresh &= piece.data.is_empty();
+        self.begun = true;
+        Ok(Some(piece).filter(|piece| !piece.data.is_empty()))
+    }
+
+    /// The bytes that follow are those of another content, or of none for now.
+    fn go_over(&mut self, piece: ReadResponse) -> Result<ReadResponse> {
+        if !piece.data.is_empty() {
+            return Err(Error::protocol("a transition with bytes in it").on(&self.path));
+        }
+        self.gone = piece.transition() == Transition::Deleted;
+        self.generation = Some(piece.generation).filter(|generation| *generation > 0 && !self.gone);
+        self.next = Some(0);
+        (self.begun, self.fresh) = (true, true);
+        Ok(piece)
+    }
+
+    /// The content that was read is not there any more, and what came of it not known: another one has its place.
+    fn replaced(&mut self) -> Result<ReadResponse> {
+        self.step = Step::Ask;
+        self.go_over(notice(Transition::Replaced, 0))
+    }
+
+    /// Whether an error says that the content of an earlier answer has lost its place meanwhile.
+    fn lost_its_place(&self, error: &Error) -> bool {
+        self.begun && self.generation.is_some() && error.reason() == Some(ErrorReason::GenerationChanged)
     }
 
     /// An attempt is over. An error: for good.
@@ -202,6 +255,9 @@ impl Tail {
 
     /// One step. Gives a piece, if it brought one; an error: the last one.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<ReadResponse>>> {
+        if let Some(piece) = self.held.take() {
+            return Poll::Ready(self.take(piece));
+        }
         match &mut self.step {
             Step::Ask | Step::Ended => self.step = Step::Opening(self.ask()),
             Step::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
@@ -211,17 +267,20 @@ impl Tail {
                     }
                     self.step = Step::Reading(Box::new(Reading { pieces, since: Instant::now(), brought: false }));
                 }
+                Err(error) if self.lost_its_place(&error) => return Poll::Ready(self.replaced().map(Some)),
                 Err(error) => self.interrupted(error)?,
             },
             Step::Reading(reading) => match ready!(reading.pieces.poll_next_unpin(cx)) {
                 Some(Ok(piece)) => {
                     // The first piece comes always, and may be empty: that is no progress.
-                    reading.brought |= !piece.data.is_empty();
-                    self.take(&piece)?;
-                    return Poll::Ready(Ok(Some(piece).filter(|piece| !piece.data.is_empty())));
+                    reading.brought |= !piece.data.is_empty() || piece.transition() != Transition::Unspecified;
+                    return Poll::Ready(self.take(piece));
                 }
                 Some(Err(status)) => {
                     let error = self.files.error(&status, &self.path);
+                    if self.lost_its_place(&error) {
+                        return Poll::Ready(self.replaced().map(Some));
+                    }
                     self.interrupted(error)?;
                 }
                 None => self.interrupted(Error::transport("the server ended the read").on(&self.path))?,
@@ -233,6 +292,10 @@ impl Tail {
         }
         Poll::Ready(Ok(None))
     }
+}
+
+fn notice(transition: Transition, generation: u64) -> ReadResponse {
+    ReadResponse { transition: transition.into(), generation, ..ReadResponse::default() }
 }
 
 impl Stream for Tail {

@@ -2,15 +2,16 @@
 //! Pure: no clock, no I/O, no lock.
 
 mod answers;
+mod ending;
 
-use super::{lane::Lane, stall::Clock};
+use super::{framed, lane::Lane, stall::Clock};
 use crate::{
     Ack, Error, OpenOptions, Progress, Result,
     batch::Sealed,
     producer::Identity,
     telemetry::{Moment, Tally, Trace},
 };
-use inkpot_proto::v1::{self, FinishAction, Outcome, Payload, write_request::Frame};
+use inkpot_proto::v1::{self, Mode, Outcome, Payload, write_request::Frame};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -22,6 +23,8 @@ pub(crate) type Reply = oneshot::Sender<Result<Ack>>;
 pub(crate) struct Pending {
     pub(crate) append: Sealed,
     reply: Option<Reply>,
+    /// Bytes that it takes in the file.
+    stored_bytes: u64,
     /// Place in the order in which the session sent its appends; 0: not sent yet.
     place: u64,
     /// When it was sent for the first time.
@@ -37,7 +40,7 @@ pub(crate) enum Phase {
     Opening,
     /// `Opened` came.
     Open,
-    /// `Finish` is on its way; everything is acked.
+    /// `Finish` is on its way; everything is acked, or of no interest any more.
     Finishing,
     /// For good.
     Ended,
@@ -80,6 +83,7 @@ pub(crate) struct Channel {
     pub(crate) clock: Clock,
     /// The last answer that asked to wait.
     pub(crate) refusal: Option<Error>,
+    mode: Mode,
     options: OpenOptions,
     identity: Identity,
     unacked: VecDeque<Pending>,
@@ -94,10 +98,16 @@ pub(crate) struct Channel {
     /// Generation that was last heard of.
     generation: u64,
     finish: bool,
+    /// How it ends; without a channel number.
+    end: v1::Finish,
+    /// The server may have published the upload without having said so.
+    finish_in_doubt: bool,
+    /// How it has ended.
+    pub(crate) finished: Option<v1::Finished>,
 }
 
 impl Channel {
-    pub(crate) fn new(lane: Arc<Lane>, options: OpenOptions, identity: Identity, now: Instant) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, mode: Mode, options: OpenOptions, identity: Identity, now: Instant) -> Self {
         Self {
             lane,
             phase: Phase::Away,
@@ -108,6 +118,7 @@ impl Channel {
             progress: Progress::default(),
             clock: Clock::start(now),
             refusal: None,
+            mode,
             options,
             identity,
             unacked: VecDeque::new(),
@@ -117,6 +128,9 @@ impl Channel {
             doubtful_seq: 0,
             generation: 0,
             finish: false,
+            end: ending::without_a_word(mode),
+            finish_in_doubt: false,
+            finished: None,
         }
     }
 
@@ -126,7 +140,8 @@ impl Channel {
             self.clock.acked(now);
         }
         self.progress.sent_records += u64::from(append.records);
-        self.unacked.push_back(Pending { append, reply, place: 0, sent: Moment::default() });
+        let stored_bytes = framed::stored_bytes(&append, self.options.framing, self.options.timestamps);
+        self.unacked.push_back(Pending { append, reply, stored_bytes, place: 0, sent: Moment::default() });
     }
 
     /// Whether anybody waits for an answer of the server.
@@ -161,7 +176,7 @@ impl Channel {
         Frame::Open(v1::Open {
             channel: self.lane.id,
             path: self.lane.path.clone(),
-            mode: v1::Mode::Append.into(),
+            mode: self.mode.into(),
             producer_id: self.identity.id.clone(),
             producer_epoch: self.identity.epoch,
             durability: self.options.durability.into(),
@@ -172,9 +187,13 @@ impl Channel {
         })
     }
 
-    /// What the caller asked for holds for the first Open; later ones must find what the first one found or made.
+    /// What the caller asked for holds for the first Open; later ones must find what the first one found or made. An upload
+    /// makes nothing that could be found before it is published.
     fn if_generation(&self) -> Option<u64> {
         let asked = self.options.if_generation?;
+        if self.is_upload() {
+            return Some(asked);
+        }
         match (self.generation, self.doubtful_seq) {
             (0, 0) => Some(asked),
             (0, _) => None,
@@ -215,8 +234,8 @@ impl Channel {
         self.sent_seq = 0;
         self.retry_at = None;
         self.in_ready = false;
-        if self.phase == Phase::Finishing {
-            self.phase = Phase::Ended; // everything is acked, and APPEND has nothing to publish
+        if self.phase == Phase::Finishing && !self.must_tell() {
+            self.phase = Phase::Ended; // everything is acked, and there is nothing to publish
         }
         if self.phase == Phase::Ended {
             return Ok(());
@@ -229,48 +248,12 @@ impl Channel {
     }
 
     fn in_doubt(&self) -> bool {
-        !self.unacked.is_empty() && self.doubtful_seq >= self.front_seq
+        self.finish_in_doubt || (!self.unacked.is_empty() && self.doubtful_seq >= self.front_seq)
     }
 
     /// How long to wait before the next try.
     pub(crate) fn retry_delay(&self, default: Duration) -> Duration {
         self.refusal.as_ref().and_then(Error::retry_after).unwrap_or(default)
-    }
-
-    /// The writer wants to finish, or is gone.
-    pub(crate) fn want_finish(&mut self) {
-        self.finish = true;
-        if self.phase == Phase::Away && self.unacked.is_empty() && self.lane.opened().is_some() {
-            self.phase = Phase::Ended; // no connection, and APPEND has nothing to publish
-        }
-    }
-
-    /// The frame that ends the channel, once everything is acked.
-    pub(crate) fn finish(&mut self) -> Option<Frame> {
-        let ready = matches!(self.phase, Phase::Open | Phase::Finishing);
-        if !self.finish || !ready || !self.unacked.is_empty() || self.retry_at.is_some() {
-            return None;
-        }
-        self.phase = Phase::Finishing;
-        Some(self.finish_frame(FinishAction::Commit))
-    }
-
-    /// The frame that tells the server that nobody is interested any more.
-    pub(crate) fn abort(&self) -> Option<Frame> {
-        matches!(self.phase, Phase::Opening | Phase::Open).then(|| self.finish_frame(FinishAction::Abort))
-    }
-
-    fn finish_frame(&self, action: FinishAction) -> Frame {
-        Frame::Finish(v1::Finish { channel: self.lane.id, action: action.into(), ..v1::Finish::default() })
-    }
-
-    /// `Finished` came.
-    pub(crate) fn finished(&mut self) -> Result<()> {
-        if self.phase != Phase::Finishing {
-            return Err(Error::protocol("Finished for a channel that was not finished"));
-        }
-        self.phase = Phase::Ended;
-        Ok(())
     }
 
     /// Ends the channel with an error for all who wait. What may have been applied is said to be unknown.

@@ -8,6 +8,7 @@ mod bounds;
 mod byte_writer;
 mod channel;
 mod driver;
+mod framed;
 mod lane;
 mod outbound;
 mod polled;
@@ -26,7 +27,7 @@ pub use writer::{Receipt, Writer};
 use crate::{Error, Result, batch::Sealed, config::Settings, error::check_path, telemetry};
 use channel::{Effects, Reply};
 use driver::Driver;
-use inkpot_proto::v1::{Outcome, WriteResponse};
+use inkpot_proto::v1::{Mode, Outcome, WriteResponse};
 use lane::Lane;
 use state::State;
 use std::{
@@ -101,7 +102,12 @@ pub(crate) struct Handle(Arc<Shared>);
 impl Session {
     /// Must be called inside a tokio runtime.
     pub(crate) fn start(settings: Arc<Settings>) -> Self {
-        let (appends, bytes) = settings.in_flight;
+        let in_flight = settings.in_flight;
+        Self::with_window(settings, in_flight)
+    }
+
+    /// One whose window holds so many appends and bytes. Must be called inside a tokio runtime.
+    pub(crate) fn with_window(settings: Arc<Settings>, (appends, bytes): (u32, u64)) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::new(settings.give_up_after)),
             window: Window::new(appends, bytes),
@@ -122,10 +128,14 @@ impl Session {
     /// The server refused for good (with its reason), the path or producer is not valid, or nothing was heard of the
     /// server for as long as [`give_up_after`](crate::ClientBuilder::give_up_after) says.
     pub async fn open(&self, path: &str, options: OpenOptions) -> Result<Writer> {
+        self.open_as(Mode::Append, path, options).await
+    }
+
+    pub(crate) async fn open_as(&self, mode: Mode, path: &str, options: OpenOptions) -> Result<Writer> {
         check_path(path)?;
         let identity = options.producer.identity().map_err(|error| error.on(path))?;
         let (now, policy) = (Instant::now(), options.batch);
-        let lane = self.0.0.change(|state, _| state.add(path.to_owned(), options, identity, now))?;
+        let lane = self.0.0.change(|state, _| state.add(path.to_owned(), mode, options, identity, now))?;
         self.0.0.work.notify_one();
         self.0.0.driver.notify_one();
         let span = telemetry::open_span(path);

@@ -10,7 +10,7 @@ use super::{
     stall::Trail,
 };
 use crate::{Error, OpenOptions, Result, SessionStats, batch::Sealed, producer::Identity, telemetry::Moment};
-use inkpot_proto::v1::{self, WriteRequest, write_request::Frame};
+use inkpot_proto::v1::{self, Mode, WriteRequest, write_request::Frame};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
@@ -108,6 +108,7 @@ impl State {
     pub(crate) fn add(
         &mut self,
         path: String,
+        mode: Mode,
         options: OpenOptions,
         identity: Identity,
         now: Instant,
@@ -117,7 +118,7 @@ impl State {
         }
         let id = self.free_id();
         let lane = Arc::new(Lane::new(id, path));
-        let mut channel = Channel::new(Arc::clone(&lane), options, identity, now);
+        let mut channel = Channel::new(Arc::clone(&lane), mode, options, identity, now);
         if self.sending {
             self.control.push_back(channel.open());
         }
@@ -169,6 +170,16 @@ impl State {
             channel.want_finish();
             self.advance(id);
         }
+    }
+
+    /// The writer of an upload wants it to end like this.
+    pub(crate) fn want_end(&mut self, id: u32, end: v1::Finish, effects: &mut Effects) {
+        if let Some(channel) = self.channels.get_mut(&id).filter(|channel| channel.phase != Phase::Ended) {
+            self.unacked -= channel.unacked();
+            channel.want_end(end, effects);
+            self.unacked += channel.unacked();
+        }
+        self.want_finish(id);
     }
 
     /// The writer of a channel is gone: what was sent is seen through, then the channel is finished.
@@ -305,7 +316,7 @@ impl State {
     fn fail(&mut self, id: u32, error: Error, effects: &mut Effects) {
         let Some(channel) = self.channels.get_mut(&id) else { return };
         if self.sending {
-            self.control.extend(channel.abort());
+            self.control.extend(channel.give_up());
         }
         self.unacked -= channel.unacked();
         let waited = channel.waits();

@@ -9,7 +9,7 @@ use super::{
     lane::Lane,
 };
 use crate::{Ack, BatchPolicy, Error, Opened, Progress, Result};
-use inkpot_proto::v1::{self, Limits};
+use inkpot_proto::v1::{self, FinishAction, Limits};
 use std::{
     fmt,
     future::Future,
@@ -166,6 +166,18 @@ impl Writer {
         self.handle.0.change(|state, _| state.want_finish(self.lane.id));
         self.wait_channel(|channel| channel.phase == Phase::Ended).await?;
         Ok(self.progress())
+    }
+
+    /// Ends an upload like this: waits until everything is acknowledged, unless it is to be discarded, and for the answer.
+    pub(crate) async fn end_upload(&self, end: v1::Finish) -> Result<v1::Finished> {
+        if end.action() != FinishAction::Abort {
+            self.flush().await?;
+        }
+        self.lane.check()?;
+        self.handle.0.change(|state, effects| state.want_end(self.lane.id, end, effects));
+        self.wait_channel(|channel| channel.phase == Phase::Ended).await?;
+        let finished = self.handle.0.state().channel(self.lane.id).and_then(|channel| channel.finished);
+        finished.ok_or_else(|| Error::closed(self.path()))
     }
 }
 

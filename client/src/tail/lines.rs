@@ -1,7 +1,7 @@
 //! A tail, line by line.
 
 use super::Tail;
-use crate::Result;
+use crate::{Result, Transition};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use std::{
@@ -12,6 +12,9 @@ use std::{
 /// A file as it grows, line by line. Made by [`Tail::lines`]. A line is given once its newline is committed. After an
 /// error, which is the last item, the part of a line that had come by then is not given: whoever goes on later from
 /// [`Line::end_offset`] of the last line misses nothing.
+///
+/// Goes over rotation, replacement and deletion like the tail; a line that the old content leaves unfinished is given then,
+/// without a newline, before the first one of the new content. [`Line::generation`] tells them apart.
 #[derive(Debug)]
 pub struct Lines {
     tail: Tail,
@@ -31,7 +34,8 @@ pub struct Lines {
 pub struct Line {
     /// Offset of its first byte in the file.
     pub offset: u64,
-    /// Its bytes. All but a part of a line that is too long end with the newline (0x0A).
+    /// Its bytes. All but a part of a line that is too long, and the last line of a content that came to its end, end with
+    /// the newline (0x0A).
     pub data: Bytes,
     /// Generation of the file.
     pub generation: u64,
@@ -66,9 +70,19 @@ impl Lines {
             self.partial.extend_from_slice(&data);
             data = self.partial.split().freeze();
         }
+        Some(self.give(data))
+    }
+
+    /// The line that will not be finished, if there is one.
+    fn rest(&mut self) -> Option<Line> {
+        let rest = self.partial.split().freeze();
+        (!rest.is_empty()).then(|| self.give(rest))
+    }
+
+    fn give(&mut self, data: Bytes) -> Line {
         let line = Line { offset: self.offset, data, generation: self.generation };
         self.offset = line.end_offset();
-        Some(line)
+        line
     }
 }
 
@@ -81,6 +95,11 @@ impl Stream for Lines {
                 return Poll::Ready(Some(Ok(line)));
             }
             match ready!(self.tail.poll_next_unpin(cx)) {
+                Some(Ok(piece)) if piece.transition() != Transition::Unspecified => {
+                    if let Some(line) = self.rest() {
+                        return Poll::Ready(Some(Ok(line)));
+                    }
+                }
                 Some(Ok(piece)) => {
                     if self.partial.is_empty() {
                         self.offset = piece.offset;

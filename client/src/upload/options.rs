@@ -1,7 +1,10 @@
 //! What goes in when an upload is begun or gone on with, and what comes back.
 
-use crate::Producer;
-use inkpot_proto::v1::{Admission, Durability, Framing, Mode};
+use crate::{Error, Producer, Result};
+use inkpot_proto::{
+    error::Refused,
+    v1::{Admission, Durability, ErrorReason, Framing, Mode},
+};
 
 const CHUNK_BYTES: u64 = 1 << 20;
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -62,6 +65,24 @@ impl Default for UploadOptions {
             chunk_bytes: CHUNK_BYTES,
             window_bytes: WINDOW_BYTES,
         }
+    }
+}
+
+impl UploadOptions {
+    /// Checks the options. Gives the size of a chunk.
+    pub(super) fn check(&self) -> Result<u64> {
+        let invalid = |message: &str| Err(Error::refused(Refused::new(ErrorReason::InvalidField, message)));
+        if self.producer == Producer::None {
+            return invalid("an upload needs a producer, or it could not be found again");
+        }
+        if self.chunk_bytes == 0 || self.window_bytes < 2 {
+            return invalid("an upload needs chunks of at least 1 byte and a window of at least 2");
+        }
+        Ok(self.chunk_bytes.min(self.window_bytes / 2))
+    }
+
+    pub(super) fn is_framed(&self) -> bool {
+        !matches!(self.framing, Framing::Unspecified | Framing::None)
     }
 }
 

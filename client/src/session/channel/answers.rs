@@ -11,6 +11,9 @@ impl Channel {
         if self.phase != Phase::Opening {
             return Err(Error::protocol("Opened for a channel that does not wait for it"));
         }
+        if self.is_upload() && !frame.upload && !frame.published {
+            return Err(Error::protocol("an upload was opened as a file; this server has no uploads"));
+        }
         if self.identity.resends() {
             self.resume(frame)?;
         } else {
@@ -39,6 +42,11 @@ impl Channel {
         if first {
             self.front_seq = next;
         }
+        if frame.published || self.aborts() {
+            // Ended as was wanted, or of no interest any more: what there was of it need not be there.
+            self.doubtful_seq = self.doubtful_seq.min(frame.last_seq);
+            return Ok(());
+        }
         let acked = self.front_seq - 1;
         if frame.last_seq < acked {
             let message = format!("the server acknowledged appends through {acked}, and now has {}", frame.last_seq);
@@ -55,7 +63,7 @@ impl Channel {
     /// An ack came. Gives the place of the first append that it adds.
     pub(crate) fn ack(&mut self, ack: &v1::Ack, now: Instant, effects: &mut Effects) -> Result<Option<u64>> {
         self.progress.synced_seq = self.progress.synced_seq.max(ack.synced_seq);
-        if ack.through_seq < self.front_seq {
+        if ack.through_seq < self.front_seq || self.aborts() {
             return Ok(None);
         }
         let level = self.check_ack(ack)?;
@@ -66,7 +74,7 @@ impl Channel {
         let (records, bytes) = (self.progress.acked_records, self.progress.acked_bytes);
         for (index, pending) in self.unacked.drain(..count).enumerate() {
             let first_offset = at;
-            at = at.map(|offset| offset + pending.append.data.len() as u64);
+            at = at.map(|offset| offset + pending.stored_bytes);
             let duplicate = index < ack.duplicates as usize;
             self.progress.add(&pending.append, duplicate);
             if let Some(reply) = pending.reply {
@@ -105,7 +113,7 @@ impl Channel {
     /// Where the appends that an ack adds begin: they lie one after the other, so their lengths must fit.
     fn first_offset(&self, ack: &v1::Ack, count: usize) -> Result<Option<u64>> {
         let (Some(first), Some(end)) = (ack.first_offset, ack.end_offset) else { return Ok(None) };
-        let bytes: u64 = self.unacked.range(..count).map(|pending| pending.append.data.len() as u64).sum();
+        let bytes: u64 = self.unacked.range(..count).map(|pending| pending.stored_bytes).sum();
         if first.checked_add(bytes) != Some(end) {
             return Err(Error::protocol(format_args!("ack of {bytes} bytes for offsets {first} to {end}")));
         }
@@ -118,8 +126,8 @@ impl Channel {
         if nack.seq == 0 {
             return self.nack_channel(error);
         }
-        if nack.seq < self.front_seq || error.reason() == Some(ErrorReason::EarlierSeqRefused) {
-            return Ok(Then::Go); // acked by now, or comes again behind the one that was refused
+        if nack.seq < self.front_seq || self.aborts() || error.reason() == Some(ErrorReason::EarlierSeqRefused) {
+            return Ok(Then::Go); // acked by now, of no interest, or comes again behind the one that was refused
         }
         if nack.seq > self.sent_seq {
             let sent = self.sent_seq;
@@ -144,6 +152,9 @@ impl Channel {
 
     /// The Open, the Finish or the channel itself was refused.
     fn nack_channel(&mut self, error: Error) -> Result<Then> {
+        if self.phase == Phase::Finishing && error.outcome() == Outcome::NotApplied {
+            self.finish_in_doubt = false;
+        }
         if !error.passes() || (!self.identity.resends() && self.in_doubt()) {
             return Err(error);
         }

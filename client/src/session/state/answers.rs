@@ -32,7 +32,7 @@ impl State {
             }
             Some(Answer::Nack(nack)) => self.nack(&nack, now, effects),
             Some(Answer::Finished(finished)) => {
-                self.on_channel(finished.channel, effects, |channel, _| channel.finished().map(|()| Then::Go))
+                self.on_channel(finished.channel, effects, |channel, _| channel.finished(&finished).map(|()| Then::Go))
             }
             Some(Answer::Redirect(redirect)) => self.on_channel(redirect.channel, effects, |_, _| {
                 let endpoint = &redirect.endpoint;

@@ -41,7 +41,7 @@ fn open(options: impl IntoIterator<Item = OpenOptions>) -> (State, u64) {
     let link = state.begin();
     for options in options {
         let identity = Identity { id: "p".to_owned(), epoch: 0 };
-        let lane = state.add("f".to_owned(), options, identity, Instant::now()).unwrap();
+        let lane = state.add("f".to_owned(), v1::Mode::Append, options, identity, Instant::now()).unwrap();
         pulled(&mut state, link);
         answer(&mut state, opened(lane.id, 0));
     }
