@@ -13,9 +13,6 @@ use std::{
 };
 use tokio::{sync::mpsc, task};
 
-/// Bytes that are read at a time.
-const PIECE_BYTES: usize = 256 << 10;
-
 /// What is still to be sent of something.
 pub(crate) struct Rest {
     pieces: mpsc::Receiver<Records>,
@@ -24,21 +21,22 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    pub(crate) fn stdin() -> Result<Self, Failure> {
-        Ok(Self { pieces: pieces(io::stdin())?, file: None })
+    pub(crate) fn stdin(upload: &Upload) -> Result<Self, Failure> {
+        Ok(Self { pieces: pieces(io::stdin(), upload)?, file: None })
     }
 
     /// What can be read once.
-    pub(crate) fn stream(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn stream(path: &Path, upload: &Upload) -> Result<Self, Failure> {
         let file = File::open(path).map_err(|error| Failure::error(path.display(), error))?;
-        Ok(Self { pieces: pieces(file)?, file: None })
+        Ok(Self { pieces: pieces(file, upload)?, file: None })
     }
 
-    /// What comes from `offset` on. What stands before it is read too, for the checksum of the whole.
+    /// What the upload does not have of a file. What it has is read too, for the checksum of the whole.
     ///
     /// # Errors
     /// The file has changed, is shorter, or cannot be read.
-    pub(crate) async fn of(local: &Local, offset: u64) -> Result<Self, Failure> {
+    pub(crate) async fn of(local: &Local, upload: &Upload) -> Result<Self, Failure> {
+        let offset = upload.resumed_at();
         if offset > local.size {
             let (path, size) = (local.path.display(), local.size);
             let words = format!(
@@ -53,7 +51,7 @@ impl Rest {
         let (file, crc32c) = opened?;
         let kept = file.try_clone().map_err(|error| failed(&error))?;
         // What somebody appends meanwhile is no part of what was looked at.
-        let pieces = pieces(file.take(local.size - offset))?;
+        let pieces = pieces(file.take(local.size - offset), upload)?;
         Ok(Self { pieces, file: Some((local.clone(), kept, crc32c)) })
     }
 
@@ -78,7 +76,9 @@ impl Rest {
     }
 }
 
-fn pieces(source: impl Read + Send + 'static) -> Result<mpsc::Receiver<Records>, Failure> {
-    let pieces = input::spawn(source, Cut::Chunks(PIECE_BYTES), PIECE_BYTES);
+/// Reads pieces of the size in which the upload sends them.
+fn pieces(source: impl Read + Send + 'static, upload: &Upload) -> Result<mpsc::Receiver<Records>, Failure> {
+    let bytes = upload.chunk_bytes();
+    let pieces = input::spawn(source, Cut::Chunks(bytes), bytes);
     pieces.map_err(|error| Failure::error("cannot read the input", error))
 }

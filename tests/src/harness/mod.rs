@@ -3,6 +3,7 @@
 //! Everything here panics with the reason when it fails, because it runs in tests only.
 
 pub mod disk;
+pub mod gate;
 pub mod process;
 pub mod raw;
 pub mod server;

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use super::*;
 use clap::{CommandFactory, Parser};
 use inkpot_proto::v1::Durability;

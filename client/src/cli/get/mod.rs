@@ -69,33 +69,20 @@ impl Args {
 /// Runs `inkpot get`.
 pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let (interrupts, started) = (Interrupts::watch()?, Instant::now());
-    let interrupted = || Failure::new(Exit::Interrupted, "interrupted");
     let local = args.local();
     if let Some(local) = &local {
         part::refuse_to_overwrite(local, args.force)?;
     }
-    let get = tokio::select! {
-        get = Get::new(global, &args) => get?,
-        () = interrupts.reached(1) => return Err(interrupted()),
-    };
-    let Some(local) = local else {
-        return tokio::select! {
-            ended = get.to_stdout() => ended,
-            () = interrupts.reached(1) => Err(interrupted()),
-        };
-    };
+    let get = interrupts.or("interrupted", Get::new(global, &args)).await?;
+    let Some(local) = local else { return interrupts.or("interrupted", get.to_stdout()).await };
     let mut part = Part::open(&local, get.file.generation, args.resume.then_some(get.end)).await?;
     let resumed_at = part.len;
-    let got = tokio::select! {
-        biased;
-        () = interrupts.reached(1) => Err(interrupted()),
-        got = get.to_part(&mut part) => got,
-    };
+    let got = interrupts.or("interrupted", get.to_part(&mut part)).await;
     match got {
         Ok(verified) => {
             part.publish(&local, args.force).await?;
             let summary = get.summary(&local, resumed_at, verified, started.elapsed());
-            output::answer(global.format, &summary).await?;
+            interrupts.or("interrupted; it is there", output::answer(global.format, &summary)).await?;
             Ok(Exit::Done)
         }
         Err(failure) if args.range.is_some() => {
@@ -146,10 +133,8 @@ impl Get {
             if_generation: Some(self.file.generation),
         };
         let bar = output::transfer(Some(self.end - self.start));
-        let show = |Transferred { done, total, .. }| {
-            bar.set_length(total);
-            bar.set_position(done);
-        };
+        let before = offset - self.start;
+        let show = |transferred: Transferred| bar.set_position(before + transferred.done);
         let downloaded = self.files.download(&self.path, out, options, show).await;
         bar.finish_and_clear();
         downloaded.map(Some)

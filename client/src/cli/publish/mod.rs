@@ -63,26 +63,14 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
         mode: if args.replace { UploadMode::Replace } else { UploadMode::Create },
         bar: output::transfer(Some(bytes)),
     };
-    let set = tokio::select! {
-        biased;
-        () = interrupts.reached(1) => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        set = sender.send_all(&parts, args.parallel.into()) => set,
-    };
+    let set = interrupts.or("interrupted", sender.send_all(&parts, args.parallel.into())).await;
     sender.bar.finish_and_clear();
     let kept = "; nothing was published, and what was sent is kept: the same command goes on with it";
     let set = set.map_err(|failure| failure.with_advice(kept))?;
-    let files = client.files();
-    let published = tokio::select! {
-        biased;
-        () = interrupts.reached(1) => {
-            let words = "interrupted while the set was published: all of the files are or none; `inkpot ls` tells";
-            Err(Failure::new(Exit::Interrupted, words))
-        }
-        published = commit(&files, &args.prefix, set) => published,
-    };
-    let files = published?;
-    let seconds = started.elapsed().as_secs_f64();
-    output::answer(global.format, &Summary { prefix: args.prefix, bytes, seconds, files }).await?;
+    let in_doubt = "interrupted while the set was published: all of the files are or none; `inkpot ls` tells";
+    let files = interrupts.or(in_doubt, commit(&client.files(), &args.prefix, set)).await?;
+    let summary = Summary { prefix: args.prefix, bytes, seconds: started.elapsed().as_secs_f64(), files };
+    interrupts.or("interrupted; the files are published", output::answer(global.format, &summary)).await?;
     Ok(Exit::Done)
 }
 
@@ -107,7 +95,7 @@ impl Sender {
         let options = UploadOptions { mode: self.mode, producer, ..UploadOptions::default() };
         let failed = |error| Failure::writing(path, &error);
         let mut upload = self.session.upload(path, options).await.map_err(failed)?;
-        let rest = Rest::of(local, upload.resumed_at()).await?;
+        let rest = Rest::of(local, &upload).await?;
         let before = Cell::new(0);
         rest.pour(&mut upload, |acked| self.bar.inc(acked.saturating_sub(before.replace(acked)))).await?;
         upload.leave_open().await.map_err(failed)

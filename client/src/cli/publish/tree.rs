@@ -5,10 +5,7 @@ use crate::cli::{
     local::Local,
 };
 use inkpot_proto::path::FilePath;
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 /// Most files of a set: what one CommitFiles takes.
 pub(super) const MAX_FILES: usize = 1_000;
@@ -70,7 +67,7 @@ fn below(prefix: &str, entry: &Path) -> Result<String, Failure> {
     Ok(if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") })
 }
 
-fn part(entry: &PathBuf, path: String) -> Result<Part, Failure> {
+fn part(entry: &Path, path: String) -> Result<Part, Failure> {
     if let Err(invalid) = FilePath::parse(&path) {
         let words = format!("{}: {}", entry.display(), invalid.refuse(&path).message);
         return Err(Failure::new(Exit::Usage, words));

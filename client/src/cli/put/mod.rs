@@ -24,6 +24,8 @@ use std::{
 };
 use tokio::time::timeout;
 
+const UNSENT: &str = "interrupted; nothing was sent";
+
 /// How long discarding what nobody can go on with may take after an interrupt.
 const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,34 +33,23 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
     let (interrupts, started) = (Interrupts::watch()?, Instant::now());
     let target = global.target()?;
-    let put = Put::new(&target, args).await?;
+    let put = interrupts.or(UNSENT, Put::new(&target, args)).await?;
     if put.args.abort {
-        return put.abort().await;
+        return interrupts.or("interrupted", put.abort()).await;
     }
-    let begun = put.begin();
-    let mut upload = tokio::select! {
-        upload = begun => upload?,
-        () = interrupts.reached(1) => return Err(Failure::new(Exit::Interrupted, "interrupted; nothing was sent")),
-    };
+    let mut upload = interrupts.or(UNSENT, put.begin()).await?;
     let resumed_at = upload.resumed_at();
     let bar = output::transfer(put.size());
-    let sent = tokio::select! {
-        biased;
-        () = interrupts.reached(1) => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        sent = put.send(&mut upload, &bar) => sent,
-    };
+    let sent = interrupts.or("interrupted", put.send(&mut upload, &bar)).await;
     bar.finish_and_clear();
     if let Err(failure) = sent {
-        return Err(put.left(upload, failure).await);
+        return Err(put.left(upload, failure, &interrupts).await);
     }
-    let ended = tokio::select! {
-        biased;
-        () = interrupts.reached(1) => Err(put.in_doubt()),
-        ended = put.end(upload) => ended,
-    }?;
+    let in_doubt = format!("{}: interrupted while it was published; the same command settles it", put.path);
+    let ended = interrupts.or(in_doubt, put.end(upload)).await?;
     let seconds = started.elapsed().as_secs_f64();
     let summary = Summary { path: put.path, resumed_at, seconds, ended };
-    output::answer(global.format, &summary).await?;
+    interrupts.or("interrupted; it is published", output::answer(global.format, &summary)).await?;
     Ok(Exit::Done)
 }
 
@@ -133,9 +124,9 @@ impl Put {
             bar.suspend(|| output::say(format_args!("inkpot: {}: going on at byte {at}", self.path)));
         }
         let rest = match &self.source {
-            Source::Stdin => Rest::stdin()?,
-            Source::Stream(path) => Rest::stream(path)?,
-            Source::File(local) => Rest::of(local, at).await?,
+            Source::Stdin => Rest::stdin(upload)?,
+            Source::Stream(path) => Rest::stream(path, upload)?,
+            Source::File(local) => Rest::of(local, upload).await?,
         };
         rest.pour(upload, |acked| bar.set_position(acked)).await
     }
@@ -161,10 +152,13 @@ impl Put {
     }
 
     /// Says what is left of an upload that ends early.
-    async fn left(&self, upload: Upload, failure: Failure) -> Failure {
+    async fn left(&self, upload: Upload, failure: Failure, interrupts: &Interrupts) -> Failure {
         if !self.is_resumable() {
-            // It expires anyway.
-            let _ = timeout(DISCARD_WITHIN, upload.abort()).await;
+            // If that fails, it expires.
+            tokio::select! {
+                _ = timeout(DISCARD_WITHIN, upload.abort()) => {}
+                () = interrupts.reached(2) => {}
+            }
             return failure.with_advice("; nothing was published");
         }
         let kept = upload.acked_offset();
@@ -174,11 +168,6 @@ impl Put {
              discards them"
         );
         failure.with_advice(&words)
-    }
-
-    fn in_doubt(&self) -> Failure {
-        let words = "interrupted while it was published; the same command settles it";
-        Failure::new(Exit::Interrupted, format!("{}: {words}", self.path))
     }
 
     /// Discards what an earlier run has left.
