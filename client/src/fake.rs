@@ -2,26 +2,29 @@
 //! a script tells it to.
 #![allow(clippy::unwrap_used)]
 
+mod both;
 mod feed;
 mod files;
+mod operations;
+mod session;
+mod uploads;
 
 pub(crate) use feed::{Fault, Feed};
 pub(crate) use files::files;
+pub(crate) use operations::Trouble;
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{Stream, StreamExt};
 use inkpot_proto::{
     error::Refused,
     limits::{HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES},
     v1::{
         self, AppendRequest, AppendResponse, Durability, ErrorReason, GetWriteStateRequest, GetWriteStateResponse,
-        Outcome, WriteRequest, WriteResponse,
-        write_request::Frame,
-        write_response::Frame as Answer,
-        write_service_server::{WriteService, WriteServiceServer},
+        WriteRequest, WriteResponse, write_request::Frame, write_response::Frame as Answer,
+        write_service_server::WriteService,
     },
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     io,
     pin::Pin,
@@ -72,6 +75,19 @@ type Script = Box<dyn FnMut(&Seen<'_>) -> Act + Send>;
 pub(crate) struct File {
     pub(crate) bytes: Vec<u8>,
     pub(crate) producers: HashMap<String, Known>,
+    /// How often another content came in its place.
+    pub(crate) renewals: u64,
+    pub(crate) sealed: bool,
+    /// Told in place of the true one.
+    pub(crate) crc32c: Option<u32>,
+    /// For an upload: what it has become.
+    pub(crate) published: Option<v1::Finished>,
+}
+
+impl File {
+    pub(crate) fn generation(&self) -> u64 {
+        self.renewals + 1
+    }
 }
 
 #[derive(Clone, Default)]
@@ -86,6 +102,14 @@ pub(crate) struct Known {
 pub(crate) struct World {
     script: Script,
     pub(crate) files: HashMap<String, File>,
+    /// By path and producer.
+    pub(crate) uploads: HashMap<(String, String), File>,
+    /// Calls of the file service, as they came.
+    pub(crate) calls: Vec<String>,
+    /// What these get, one after the other.
+    pub(crate) troubles: VecDeque<Trouble>,
+    /// Operations that were carried out: path, producer, seq.
+    operations: HashSet<(String, String, u64)>,
     /// Appends as they came: session, channel, seq, bytes.
     pub(crate) appends: Vec<(u64, u32, u64, Vec<u32>)>,
     pub(crate) opens: Vec<v1::Open>,
@@ -110,6 +134,10 @@ impl World {
         Self {
             script,
             files: HashMap::new(),
+            uploads: HashMap::new(),
+            calls: Vec::new(),
+            troubles: VecDeque::new(),
+            operations: HashSet::new(),
             appends: Vec::new(),
             opens: Vec::new(),
             finishes: Vec::new(),
@@ -188,7 +216,7 @@ impl Fake {
 
     async fn serve(script: impl FnMut(&Seen<'_>) -> Act + Send + 'static, tls: Option<ServerTlsConfig>) -> Self {
         let world = Arc::new(Mutex::new(World::new(Box::new(script))));
-        let serving = serve(WriteServiceServer::new(Service(Arc::clone(&world))), tls).await;
+        let serving = serve(both::Both::new(&world), tls).await;
         Self { endpoint: serving.endpoint.clone(), world, _serving: serving }
     }
 
@@ -223,8 +251,13 @@ impl WriteService for Service {
             }
             world.sessions
         };
-        let session =
-            Session { world: Arc::clone(&self.0), number, channels: HashMap::new(), answers, acks: Vec::new() };
+        let session = session::Session {
+            world: Arc::clone(&self.0),
+            number,
+            channels: HashMap::new(),
+            answers,
+            acks: Vec::new(),
+        };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
