@@ -32,8 +32,7 @@ Examples:
   inkpot append logs/app <app.log                                 all of a file, each line once
   tar c . | inkpot append backup.tar --raw                        bytes instead of lines
   inkpot append import --producer importer-1 --epoch 2 <day.csv   fences epoch 1, wherever it still runs
-  inkpot append 'logs/{service}/{date}.log' --template --var service=web
-                                                                  logs/web/2026-11-23.log";
+  inkpot append 'logs/{app}/{date}' --template --var app=web      logs/web/2026-11-23";
 
 /// Append stdin to a file, a record per line
 #[derive(Debug, clap::Args)]

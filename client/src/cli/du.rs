@@ -20,7 +20,11 @@ Examples:
   inkpot du -h -d 1 logs/    what is directly below logs/, in MiB and GiB
   inkpot du -d 0 logs/app    the sum of all files whose path begins with logs/app
 
-SIZE is what the files hold, STORED what they take in plain files, which is less where they are compressed.";
+Columns:
+  SIZE    bytes that the files hold
+  STORED  bytes that their plain files take: less where they are compressed
+  FILES   how many they are
+  PATH    the directory, with / at its end, or the prefix; / alone is all of it";
 
 /// Show how much files take, by directory
 #[derive(Debug, clap::Args)]

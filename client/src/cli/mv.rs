@@ -11,9 +11,9 @@ use std::fmt;
 
 const AFTER_HELP: &str = "\
 Examples:
-  inkpot mv logs/app logs/app.old            fails if there is a logs/app.old
+  inkpot mv logs/app logs/app.old                fails if there is a logs/app.old
   inkpot mv --replace new/prices.csv prices.csv  readers see the one or the other, never half of it
-  inkpot mv logs/app archive/                keeps the last part of the name: archive/app";
+  inkpot mv logs/app archive/                    keeps the last part of the name: archive/app";
 
 /// Give a file another path, also in another directory
 #[derive(Debug, clap::Args)]

@@ -23,12 +23,13 @@ const COUNTED_FILES: u64 = 10_000;
 
 const AFTER_HELP: &str = "\
 Examples:
-  inkpot rm logs/app logs/web            these files
-  inkpot rm -r logs/2025                 everything below logs/2025/, after a question
+  inkpot rm logs/app logs/web             these files
+  inkpot rm -r logs/2025                  everything below logs/2025/, after a question
   inkpot rm -r --prefix logs/2025- --yes  every file whose path begins so: logs/2025-01/a, logs/2025-02
-  inkpot rm -r logs/2025 --dry-run       what that would remove
+  inkpot rm -r logs/2025 --dry-run        what that would remove
 
-If it is interrupted, the same again removes the rest.";
+Resuming:
+  If it is interrupted, the same again removes the rest.";
 
 /// Remove files
 #[derive(Debug, clap::Args)]

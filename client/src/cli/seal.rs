@@ -13,8 +13,8 @@ use std::fmt;
 
 const AFTER_HELP: &str = "\
 Examples:
-  inkpot seal exports/2026-07-31.csv       whoever appends to it from now on is refused; its bytes survive power loss
-  inkpot seal a b c --output json          with size, generation and crc32c of each, a JSON object a line";
+  inkpot seal exports/2026-07-31.csv  whoever appends to it from now on is refused; its bytes survive power loss
+  inkpot seal a b c --output json     with size, generation and crc32c of each, a JSON object a line";
 
 /// Let files take no more appends
 #[derive(Debug, clap::Args)]

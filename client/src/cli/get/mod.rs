@@ -25,10 +25,10 @@ use tokio::io::AsyncWrite;
 
 const AFTER_HELP: &str = "\
 Examples:
-  inkpot get archive/backup.tar               ./backup.tar, verified by its crc32c
+  inkpot get archive/backup.tar                ./backup.tar, verified by its crc32c
   inkpot get archive/backup.tar /srv --resume  goes on with what an earlier run has left in /srv
-  inkpot get logs/app - --range -1000         the last 1000 bytes, to stdout
-  inkpot get prices.csv prices.csv --force    takes the place of the local file, whole";
+  inkpot get logs/app - --range -1000          the last 1000 bytes, to stdout
+  inkpot get prices.csv prices.csv --force     takes the place of the local file, whole";
 
 /// Fetch a file, or a part of it, into a local file
 #[derive(Debug, clap::Args)]

@@ -28,7 +28,8 @@ Examples:
   inkpot publish site/ www --replace       also where there are files already
   inkpot publish out/ sets/17 --parallel 16
 
-After Ctrl-C or a kill the same command goes on with what was sent. Nobody sees any of the files before the end.";
+Resuming:
+  Until the end nobody sees any of the files. After Ctrl-C or a kill the same command goes on with what was sent.";
 
 /// Send a local directory, whose files appear all together or not at all
 #[derive(Debug, clap::Args)]

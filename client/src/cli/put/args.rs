@@ -14,14 +14,15 @@ use std::{
 
 const AFTER_HELP: &str = "\
 Examples:
-  inkpot put backup.tar archive/              appears as archive/backup.tar, whole or not at all
+  inkpot put backup.tar archive/                appears as archive/backup.tar, whole or not at all
   inkpot put prices.csv prices.csv --if-absent  status 5 if there is such a file
-  pg_dump db | inkpot put - dumps/db.sql      of unknown size; it cannot be resumed
-  inkpot put backup.tar archive/ --abort      discard what was sent of it
-  inkpot put a.bin set/a.bin --leave-open     for a set that CommitFiles publishes later
+  pg_dump db | inkpot put - dumps/db.sql        of unknown size; it cannot be resumed
+  inkpot put backup.tar archive/ --abort        discard what was sent of it
+  inkpot put a.bin set/a.bin --leave-open       for a set that CommitFiles publishes later
 
-After Ctrl-C, a kill or a lost server, the same command goes on where the server has the bytes, unless the local file has
-changed. Until the end nobody sees any of it.";
+Resuming:
+  Until the end nobody sees any of the file. After Ctrl-C, a kill or a lost server the same command goes on.
+  What was sent of a local file that has changed since is not gone on with; it expires.";
 
 /// Send a local file, which appears as a whole
 #[derive(Debug, clap::Args)]
