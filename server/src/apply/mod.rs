@@ -5,6 +5,7 @@ pub mod applier;
 pub mod backlog;
 pub mod descriptors;
 pub mod driver;
+pub mod names;
 pub mod plain;
 pub mod registry;
 pub mod view;

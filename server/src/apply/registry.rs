@@ -45,6 +45,27 @@ impl Registry {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(view.key(), view);
     }
 
+    /// Adds a file that had another path until now.
+    pub fn insert_moved(&self, view: Arc<FileView>, from: &FileKey) {
+        let mut files = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        files.remove(from);
+        files.insert(view.key(), view);
+    }
+
+    /// There is no file at a path any more.
+    pub fn set_absent(&self, key: FileKey) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// The catalog knows, too, that there is nothing at these paths.
+    pub fn drop_absent<'a>(&self, _keys: impl IntoIterator<Item = &'a FileKey>) {}
+
+    /// The views of all files.
+    #[must_use]
+    pub fn views(&self) -> Vec<Arc<FileView>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// Removes a file that nobody uses but the registry and the caller; tells whether it did.
     pub fn remove_unused(&self, view: &Arc<FileView>) -> bool {
         // Whoever gets a view here holds it before the lock is free again, so the count cannot be too low.

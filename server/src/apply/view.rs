@@ -264,6 +264,13 @@ impl FileView {
 }
 
 impl ViewState {
+    /// Forgets what waits for the plain file of content that is gone. Returns how many bytes that were.
+    pub fn drop_pending(&mut self) -> u64 {
+        self.pending.clear();
+        self.pending_since = None;
+        std::mem::take(&mut self.pending_bytes)
+    }
+
     fn source(&self, offset: u64) -> Source {
         if let Some(parked) = self.parked.filter(|parked| (parked.from..parked.end).contains(&offset)) {
             return Source::Parked { skip: offset - parked.from, len: parked.end - offset };

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     apply::view::{Parked, Seen},
     shard::{
-        state::Remembered,
+        state::{Content, Remembered},
         testing::{key, name},
     },
 };
@@ -40,7 +40,14 @@ fn row(path: &str) -> FileRow {
         foreign: None,
         seen: None,
         producers: 0,
+        content: Content::default(),
+        upload: None,
+        staged: false,
     }
+}
+
+fn changes(files: &[Stored]) -> Changes {
+    Changes { files: files.to_vec(), ..Changes::default() }
 }
 
 fn stored(path: &str, counter: u64) -> Stored {
@@ -48,7 +55,8 @@ fn stored(path: &str, counter: u64) -> Stored {
 }
 
 fn producer(epoch: u64, appends: u64) -> Producer {
-    let remembered = (0..appends).map(|n| Remembered { offset: n * 10, len: 10, crc32c: 0xdead_beef ^ n as u32 });
+    let remembered =
+        (0..appends).map(|n| Remembered { generation: 7, offset: n * 10, len: 10, crc32c: 0xdead_beef ^ n as u32 });
     Producer {
         epoch,
         last_seq: appends,
@@ -85,7 +93,7 @@ fn files_are_found_as_they_were_saved_also_after_power_loss() {
     full.row.producers = 2;
     full.producers = vec![("".into(), producer(1, 0)), ("p".into(), producer(u64::MAX, 64))];
     let bare = Stored { row: FileRow { created: false, end: 0, ..row("bare") }, ..stored("bare", 1) };
-    catalog.save(&[full.clone(), bare.clone()], progress(9)).unwrap();
+    catalog.save(&changes(&[full.clone(), bare.clone()]), progress(9)).unwrap();
     for loss in Loss::EVERY {
         let catalog = Catalog::open(&memory.power_loss(loss, 1), 0).unwrap();
         assert_eq!(catalog.progress().unwrap(), progress(9));
@@ -103,10 +111,10 @@ fn saving_again_replaces_a_file_and_forgets_producers_that_it_no_longer_has() {
     file.producers = vec![("p".into(), producer(1, 3)), ("q".into(), producer(2, 1))];
     let mut neighbour = stored("b", 2);
     neighbour.producers = vec![("p".into(), producer(5, 1))];
-    catalog.save(&[file.clone(), neighbour.clone()], progress(1)).unwrap();
+    catalog.save(&changes(&[file.clone(), neighbour.clone()]), progress(1)).unwrap();
     file.row.end = 200;
     file.producers = vec![("q".into(), producer(3, 2))];
-    catalog.save(std::slice::from_ref(&file), progress(2)).unwrap();
+    catalog.save(&changes(std::slice::from_ref(&file)), progress(2)).unwrap();
     assert_eq!(catalog.by_id(file.id).unwrap(), Some(file));
     assert_eq!(catalog.by_id(neighbour.id).unwrap(), Some(neighbour), "a file that was not saved stays as it was");
 }
@@ -120,7 +128,7 @@ fn listing_goes_by_tenant_prefix_and_order_in_pages() {
     let mut other = stored("a/3", 9);
     other.row.key.tenant = name("t-other");
     files.push(other);
-    catalog.save(&files, progress(1)).unwrap();
+    catalog.save(&changes(&files), progress(1)).unwrap();
     let list = |prefix, after, max| catalog.list(&name("t"), prefix, after, max).unwrap();
     assert_eq!(paths(&list("", None, 10)), ["a", "a/1", "a/10", "a/2", "b"], "made files of the tenant, in order");
     assert_eq!(paths(&list("a/", None, 10)), ["a/1", "a/10", "a/2"]);
@@ -174,13 +182,13 @@ fn power_loss_while_it_is_saved_leaves_the_one_before_or_the_one_after() {
         let (memory, catalog) = catalog();
         let mut file = stored("a", 1);
         file.producers = vec![("p".into(), producer(1, 3))];
-        catalog.save(std::slice::from_ref(&file), progress(1)).unwrap();
+        catalog.save(&changes(std::slice::from_ref(&file)), progress(1)).unwrap();
         let before = file.clone();
         file.row.end = 999;
         file.producers = vec![("p".into(), producer(1, 4))];
         memory.fail_from(memory.operations() + cut);
         let more: Vec<Stored> = (2..40).map(|id| stored(&format!("more/{id}"), id)).chain([file.clone()]).collect();
-        let saved = catalog.save(&more, progress(2)).is_ok();
+        let saved = catalog.save(&changes(&more), progress(2)).is_ok();
         for (seed, loss) in (0..).zip(Loss::EVERY.into_iter().chain([Loss::Torn; 5])) {
             let after = Catalog::open(&memory.power_loss(loss, seed), 0).unwrap();
             let found = after.by_id(file.id).unwrap().unwrap();
@@ -204,12 +212,12 @@ fn power_loss_while_it_is_saved_leaves_the_one_before_or_the_one_after() {
 fn catalog_that_is_opened_after_a_failed_sync_is_the_one_on_the_disk() {
     for nth in 1.. {
         let (memory, catalog) = catalog();
-        catalog.save(&[stored("a", 1)], progress(1)).unwrap();
+        catalog.save(&changes(&[stored("a", 1)]), progress(1)).unwrap();
         drop(catalog);
         let faulty = FaultyFs::over_memory(&memory);
         let catalog = Catalog::open(&faulty, 0).unwrap();
         faulty.fail(Op::SyncData, "catalog", When::Nth(nth), FaultKind::LostSync);
-        let saved = catalog.save(&[stored("a", 1), stored("b", 2)], progress(2));
+        let saved = catalog.save(&changes(&[stored("a", 1), stored("b", 2)]), progress(2));
         drop(catalog);
         faulty.clear();
         let opened = Catalog::open(&faulty, 0).unwrap();
