@@ -4,6 +4,8 @@
 mod adapters;
 mod delivery;
 mod limits;
+mod local_files;
+mod operations;
 mod reading;
 mod refusals;
 mod sending;
@@ -11,6 +13,7 @@ mod tail;
 #[cfg(feature = "telemetry")]
 mod telemetry;
 mod tls;
+mod uploads;
 
 use crate::{
     BatchPolicy, Client, ClientBuilder, OpenOptions, Producer, Session,

@@ -1,7 +1,7 @@
 //! A server of one file that grows, is replaced, and dies when told to.
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use inkpot_proto::v1::{self, ReadRequest, ReadResponse, file_service_server as server};
+use inkpot_proto::v1::{self, ReadRequest, ReadResponse, Transition, file_service_server as server};
 use std::{
     collections::VecDeque,
     net::{SocketAddr, TcpListener},
@@ -36,6 +36,8 @@ pub(crate) struct Content {
     pub(crate) generation: u64,
     pub(crate) requests: Vec<ReadRequest>,
     pub(crate) faults: VecDeque<Fault>,
+    /// What became of the file, and the generation after each.
+    turns: Vec<(Transition, u64)>,
 }
 
 /// A running server.
@@ -88,6 +90,14 @@ impl Feed {
         self.content(|content| content.bytes.extend_from_slice(bytes.as_ref()));
     }
 
+    /// Another content takes the place of this one, or none.
+    pub(crate) fn turn(&self, transition: Transition, generation: u64, bytes: impl AsRef<[u8]>) {
+        self.content(|content| {
+            content.turns.push((transition, generation));
+            (content.generation, content.bytes) = (generation, bytes.as_ref().to_vec());
+        });
+    }
+
     /// Looks at the content, or changes it.
     pub(crate) fn content<T>(&self, look: impl FnOnce(&mut Content) -> T) -> T {
         let seen = look(&mut self.content.lock().unwrap());
@@ -113,6 +123,8 @@ struct Reader {
     service: Service,
     offset: usize,
     pieces: usize,
+    /// How many turns it knows.
+    turns: usize,
     end: Option<(usize, Option<Status>)>,
 }
 
@@ -126,6 +138,13 @@ impl Reader {
                 });
             }
             let content = self.service.content.lock().unwrap().clone();
+            if let Some((transition, generation)) = content.turns.get(self.turns).copied() {
+                self.turns += 1;
+                self.pieces += 1;
+                self.offset = 0;
+                let turn = ReadResponse { transition: transition.into(), generation, ..ReadResponse::default() };
+                return Some((Ok(turn), self));
+            }
             let rest = content.bytes.get(self.offset..).unwrap_or_default();
             if !rest.is_empty() || self.pieces == 0 {
                 let data = rest[..rest.len().min(PIECE_BYTES)].to_vec();
@@ -167,7 +186,7 @@ impl server::FileService for Service {
         let offset = begin.unwrap_or_else(|_| back());
         let mut service = self.clone();
         service.changed.mark_unchanged();
-        let mut reader = Reader { service, offset, pieces: 0, end: None };
+        let mut reader = Reader { service, offset, pieces: 0, turns: content.turns.len(), end: None };
         let mut first = Vec::new();
         match content.faults.pop_front() {
             Some(Fault::Refuse(status)) => return Err(status),

@@ -173,10 +173,11 @@ impl Session {
     }
 
     fn finish(&mut self, finish: &v1::Finish) -> Result<v1::Finished, ErrorReason> {
-        let channel = self.channels.get(&finish.channel).filter(|channel| uploads::is_upload(channel.mode));
-        let finished = match channel {
-            Some(channel) => uploads::finish(&mut self.world.lock().unwrap(), channel, finish)?,
-            None => v1::Finished { channel: finish.channel, generation: 1, ..v1::Finished::default() },
+        let channel = self.channels.get(&finish.channel).ok_or(ErrorReason::UnknownChannel)?;
+        let finished = if uploads::is_upload(channel.mode) {
+            uploads::finish(&mut self.world.lock().unwrap(), channel, finish)?
+        } else {
+            v1::Finished { channel: finish.channel, generation: 1, ..v1::Finished::default() }
         };
         self.channels.remove(&finish.channel);
         Ok(finished)

@@ -86,6 +86,13 @@ impl Lines {
     }
 }
 
+#[cfg(test)]
+impl Lines {
+    pub(crate) fn unfinished(&self) -> usize {
+        self.partial.len()
+    }
+}
+
 impl Stream for Lines {
     type Item = Result<Line>;
 

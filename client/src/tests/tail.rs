@@ -2,7 +2,7 @@
 
 use super::in_time;
 use crate::{
-    Client, Code, Error, ErrorKind, ErrorReason, Tail, TailOptions,
+    Client, Code, Error, ErrorKind, ErrorReason, Lines, Tail, TailOptions, Transition,
     fake::{Fault, Feed},
 };
 use futures_util::{FutureExt, StreamExt};
@@ -134,23 +134,110 @@ async fn empty_file_gives_no_empty_piece_but_a_place() {
     assert_eq!(offsets(&feed), [-10, 0]);
 }
 
+/// What became of the file, and the generation after that.
+async fn turn(tail: &mut Tail) -> (Transition, u64) {
+    let piece = in_time(tail.next()).await.unwrap().unwrap();
+    assert!(piece.data.is_empty());
+    (piece.transition(), piece.generation)
+}
+
 #[tokio::test]
-async fn replaced_content_is_an_error_within_a_read_and_after_one() {
+async fn generation_that_is_not_there_from_the_beginning_is_an_error() {
+    let changed = || Fault::Refuse(refuse(ErrorReason::GenerationChanged));
+    let late = Fault::End(0, Some(refuse(ErrorReason::GenerationChanged)));
+    let feed = Feed::start([changed(), late]);
+    let client = Client::builder(&feed.endpoint).connect().await.unwrap();
+    for _ in 0..2 {
+        let options = TailOptions { offset: 0, if_generation: Some(6) };
+        let error = last(&mut client.files().tail("f", options)).await;
+        assert_eq!((error.reason(), error.code()), (Some(ErrorReason::GenerationChanged), Code::FailedPrecondition));
+        assert!(!error.retryable());
+    }
+}
+
+#[tokio::test]
+async fn rotation_replacement_and_deletion_are_told_and_gone_over() {
     let feed = Feed::start([]);
     feed.append("old");
-    let mut within = tail(&feed, 0).await;
-    assert_eq!(bytes(&mut within, 0, 3).await, b"old");
-    feed.content(|content| {
-        (content.generation, content.bytes) = (8, b"newer".to_vec());
-        content.faults.push_back(Fault::Refuse(refuse(ErrorReason::GenerationChanged)));
-    });
-    let error = last(&mut within).await;
-    assert_eq!((error.reason(), error.code()), (Some(ErrorReason::GenerationChanged), Code::FailedPrecondition));
-    let options = TailOptions { offset: 0, if_generation: Some(7) };
+    let mut tail = tail(&feed, 0).await;
+    assert_eq!(bytes(&mut tail, 0, 3).await, b"old");
+    feed.turn(Transition::Rotated, 8, "new");
+    assert_eq!(turn(&mut tail).await, (Transition::Rotated, 8));
+    assert_eq!(bytes(&mut tail, 0, 3).await, b"new");
+    feed.turn(Transition::Replaced, 9, "other");
+    assert_eq!(turn(&mut tail).await, (Transition::Replaced, 9));
+    assert_eq!(bytes(&mut tail, 0, 5).await, b"other");
+    feed.turn(Transition::Deleted, 0, "");
+    assert_eq!(turn(&mut tail).await, (Transition::Deleted, 0));
+    feed.turn(Transition::Created, 11, "again");
+    assert_eq!(turn(&mut tail).await, (Transition::Created, 11));
+    assert_eq!(bytes(&mut tail, 0, 5).await, b"again");
+    assert_eq!(offsets(&feed), [0], "one read saw all of it");
+}
+
+#[tokio::test]
+async fn tail_asks_for_the_content_where_it_was_and_goes_over_if_that_is_gone() {
+    let mut feed = Feed::start([]);
+    feed.append("old");
     let client = Client::builder(&feed.endpoint).connect().await.unwrap();
-    let error = last(&mut client.files().tail("f", options)).await;
-    assert_eq!(error.reason(), Some(ErrorReason::GenerationChanged));
-    assert!(!error.retryable());
+    let mut tail = client.files().tail("f", TailOptions::default());
+    assert_eq!(bytes(&mut tail, 0, 3).await, b"old");
+    feed.die();
+    feed.turn(Transition::Replaced, 9, "other");
+    feed.content(|content| content.faults.push_back(Fault::Refuse(refuse(ErrorReason::GenerationChanged))));
+    feed.rise();
+    assert_eq!(turn(&mut tail).await, (Transition::Replaced, 0));
+    assert_eq!(bytes(&mut tail, 0, 5).await, b"other");
+    let asked: Vec<_> = feed
+        .content(|content| content.requests.iter().map(|request| (request.offset, request.if_generation)).collect());
+    assert_eq!(asked, [(0, None), (3, Some(7)), (0, None)]);
+}
+
+#[tokio::test]
+async fn file_that_comes_again_while_there_is_no_connection_is_told_as_created() {
+    let mut feed = Feed::start([]);
+    feed.append("old");
+    let client = Client::builder(&feed.endpoint).connect().await.unwrap();
+    let mut tail = client.files().tail("f", TailOptions::default());
+    assert_eq!(bytes(&mut tail, 0, 3).await, b"old");
+    feed.turn(Transition::Deleted, 0, "");
+    assert_eq!(turn(&mut tail).await, (Transition::Deleted, 0));
+    feed.die();
+    feed.turn(Transition::Created, 11, "again");
+    feed.rise();
+    assert_eq!(turn(&mut tail).await, (Transition::Created, 11));
+    assert_eq!(bytes(&mut tail, 0, 5).await, b"again");
+}
+
+#[tokio::test]
+async fn content_that_changes_without_a_word_is_not_believed() {
+    let wrong = ReadResponse { offset: 5, data: "wrong".into(), generation: 8, ..ReadResponse::default() };
+    let feed = Feed::start([Fault::End(1, None), Fault::Wrong(wrong)]);
+    feed.append(TEXT);
+    let error = last(&mut tail(&feed, 0).await).await;
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+    assert!(error.message().contains("generation 8 in generation 7"), "{error}");
+}
+
+#[tokio::test]
+async fn unfinished_line_is_given_when_its_content_ends() {
+    let feed = Feed::start([]);
+    feed.append("one\nunfinished");
+    let mut lines = tail(&feed, 0).await.lines(100);
+    let next = async |lines: &mut Lines| {
+        let line = in_time(lines.next()).await.unwrap().unwrap();
+        (line.offset, line.generation, String::from_utf8(line.data.to_vec()).unwrap())
+    };
+    assert_eq!(next(&mut lines).await, (0, 7, "one\n".to_owned()));
+    super::until(|| {
+        assert!(lines.next().now_or_never().is_none(), "an unfinished line waits");
+        lines.unfinished() == "unfinished".len()
+    })
+    .await;
+    feed.turn(Transition::Rotated, 8, "two\nthree\n");
+    assert_eq!(next(&mut lines).await, (4, 7, "unfinished".to_owned()));
+    assert_eq!(next(&mut lines).await, (0, 8, "two\n".to_owned()));
+    assert_eq!(next(&mut lines).await, (4, 8, "three\n".to_owned()));
 }
 
 #[tokio::test]

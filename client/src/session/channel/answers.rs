@@ -152,6 +152,14 @@ impl Channel {
 
     /// The Open, the Finish or the channel itself was refused.
     fn nack_channel(&mut self, error: Error) -> Result<Then> {
+        let lost = self.is_upload() && error.reason() == Some(ErrorReason::UnknownChannel);
+        if self.phase == Phase::Finishing && lost {
+            // It ended with a Finish before, whose outcome nobody knew: opened again, it tells.
+            self.phase = Phase::Away;
+            self.cursor = 0;
+            self.refusal = Some(error);
+            return Ok(Then::Retry);
+        }
         if self.phase == Phase::Finishing && error.outcome() == Outcome::NotApplied {
             self.finish_in_doubt = false;
         }
