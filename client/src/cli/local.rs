@@ -12,6 +12,14 @@ use std::{
 /// Bytes of the hash that a producer id carries, which may have 64 bytes: 32 in hexadecimal, and what stands before.
 const HASH_BYTES: usize = 16;
 
+/// What must hold for an upload to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    None,
+    Absent,
+    Generation(u64),
+}
+
 /// A regular file, as it was when it was looked at. The same again as long as nobody has written to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Local {
@@ -50,12 +58,15 @@ impl Local {
     }
 
     /// The name under which an upload of this file to `to` on `server` is found again: another one for another path,
-    /// another server, and once the file has changed.
-    pub(crate) fn producer(&self, server: &str, to: &str) -> String {
+    /// another server, another condition, which the server keeps with the upload, and once the file has changed.
+    pub(crate) fn producer(&self, server: &str, to: &str, condition: Condition) -> String {
         let mut hash = Sha256::new();
         let (seconds, nanos) = self.modified;
         let numbers = [self.size.to_le_bytes(), seconds.to_le_bytes(), nanos.to_le_bytes()].concat();
-        for part in [server.as_bytes(), to.as_bytes(), self.path.as_os_str().as_encoded_bytes(), &numbers] {
+        let condition = format!("{condition:?}");
+        for part in
+            [server.as_bytes(), to.as_bytes(), condition.as_bytes(), self.path.as_os_str().as_encoded_bytes(), &numbers]
+        {
             // With its length, so that no two lists of parts are the same bytes.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);

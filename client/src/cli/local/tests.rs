@@ -13,11 +13,11 @@ fn producer_is_the_same_for_the_same_file_and_another_for_all_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "a", b"content");
     let known = Local::look(&path).unwrap().unwrap();
-    let id = known.producer("http://h:1", "to");
+    let id = known.producer("http://h:1", "to", Condition::None);
     symlink(&path, folder.path().join("link")).unwrap();
     let names = [folder.path().join("link"), folder.path().join("../").join(folder.path()).join("a"), path.clone()];
     for name in names {
-        assert_eq!(Local::look(&name).unwrap().unwrap().producer("http://h:1", "to"), id, "{name:?}");
+        assert_eq!(Local::look(&name).unwrap().unwrap().producer("http://h:1", "to", Condition::None), id, "{name:?}");
     }
     assert!(id.len() <= 64 && id.is_ascii(), "{id}");
     let other = file(folder.path(), "b", b"content");
@@ -25,11 +25,13 @@ fn producer_is_the_same_for_the_same_file_and_another_for_all_else() {
     let touched = Local { modified: (known.modified.0, known.modified.1 + 1), ..known.clone() };
     let longer = Local { size: 8, ..known.clone() };
     let others = [
-        known.producer("http://h:1", "to2"),
-        known.producer("http://h:1t", "o"),
-        Local::look(&other).unwrap().unwrap().producer("http://h:1", "to"),
-        touched.producer("http://h:1", "to"),
-        longer.producer("http://h:1", "to"),
+        known.producer("http://h:1", "to2", Condition::None),
+        known.producer("http://h:1t", "o", Condition::None),
+        known.producer("http://h:1", "to", Condition::Absent),
+        known.producer("http://h:1", "to", Condition::Generation(1)),
+        Local::look(&other).unwrap().unwrap().producer("http://h:1", "to", Condition::None),
+        touched.producer("http://h:1", "to", Condition::None),
+        longer.producer("http://h:1", "to", Condition::None),
     ];
     assert!(others.iter().all(|other| *other != id), "{others:?} {id}");
 }

@@ -6,6 +6,7 @@ use super::{
     failure::{Exit, Failure},
     global::GlobalArgs,
     interrupt::Interrupts,
+    local::Condition,
     output,
     send::Rest,
     units,
@@ -91,8 +92,9 @@ impl Sender {
 
     async fn send(&self, part: &Part) -> Result<UploadPart, Failure> {
         let Part { local, path } = part;
+        let condition = if self.mode == UploadMode::Create { Condition::Absent } else { Condition::None };
         // The name that `put` would give it.
-        let producer = Producer::Named { id: local.producer(&self.server, path), epoch: None };
+        let producer = Producer::Named { id: local.producer(&self.server, path, condition), epoch: None };
         let options = UploadOptions { mode: self.mode, producer, ..UploadOptions::default() };
         let failed = |error| Failure::writing(path, &error);
         let mut upload = self.session.upload(path, options).await.map_err(failed)?;

@@ -3,7 +3,7 @@
 use crate::cli::{
     checksum,
     failure::{Exit, Failure},
-    local::Local,
+    local::{Condition, Local},
     target::Target,
     units,
 };
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Only if the file at the path has this generation
     #[arg(long, value_name = "N")]
     pub(super) if_generation: Option<u64>,
-    /// Name of the upload; without it: one that is the same for the same server, path, and unchanged local file
+    /// Name of the upload; without it: one that is the same for the same server, path, condition and unchanged local file
     #[arg(long, value_name = "ID")]
     producer: Option<String>,
     /// Begin anew, whatever was sent before
@@ -128,10 +128,18 @@ impl Args {
         if self.path.ends_with('/') && name != "-" { format!("{}{name}", self.path) } else { self.path.clone() }
     }
 
+    fn condition(&self) -> Condition {
+        match self.if_generation {
+            Some(generation) => Condition::Generation(generation),
+            None if self.if_absent => Condition::Absent,
+            None => Condition::None,
+        }
+    }
+
     /// The name of the upload; `None`: nobody can find it again.
     pub(super) fn producer(&self, source: &Source, target: &Target) -> Option<String> {
         let stable = || match source {
-            Source::File(local) => Some(local.producer(&target.endpoint, &self.path())),
+            Source::File(local) => Some(local.producer(&target.endpoint, &self.path(), self.condition())),
             Source::Stdin | Source::Stream(_) => None,
         };
         self.producer.clone().or_else(stable)
