@@ -208,11 +208,24 @@ pub fn difference(metadata: &Metadata, len: u64, seen: Option<Seen>) -> Option<S
 /// Those of the file system that say nothing about the file.
 pub fn open_ours(fs: &dyn FileSystem, view: &FileView, access: Access) -> io::Result<Result<Arc<dyn File>, String>> {
     let place = view.place();
-    let file = match fs.open(&view.path_at(&place), access) {
+    open_stamped(fs, &view.path_at(&place), view.id, access)
+}
+
+/// As [`open_ours`], the file with this id at this path.
+///
+/// # Errors
+/// As [`open_ours`].
+pub fn open_stamped(
+    fs: &dyn FileSystem,
+    path: &str,
+    id: FileId,
+    access: Access,
+) -> io::Result<Result<Arc<dyn File>, String>> {
+    let file = match fs.open(path, access) {
         Err(error) => return displaced(&error).map(|what| Err(what.to_owned())).ok_or(error),
         Ok(file) => file,
     };
-    let ours = file.file_id()? == Some(view.id.to_bytes());
+    let ours = file.file_id()? == Some(id.to_bytes());
     Ok(if ours { Ok(file) } else { Err("does not carry the id of the file".to_owned()) })
 }
 
