@@ -41,7 +41,9 @@
 //! | some files that appear together | [`Upload::leave_open`] for each, then [`Files::commit_files`] |
 //! | following a file | [`Files::tail`]: the example is at [`Tail`] |
 //! | reading, listing | [`Files::read`], [`Files::download`], [`Files::stat`], [`Files::list`], [`Files::entries`] |
-//! | removing, renaming, cutting, sealing | [`Files::delete`], [`Files::delete_prefix`], [`Files::rename`], [`Files::truncate`], [`Files::seal`] |
+//! | removing | [`Files::delete`], [`Files::delete_prefix`] |
+//! | renaming, cutting, sealing | [`Files::rename`], [`Files::truncate`], [`Files::seal`] |
+//! | files that another program changed | [`Files::adopt`] |
 //! | paths with the date and such in them | [`PathTemplate`] |
 //!
 //! # Telemetry

@@ -139,8 +139,8 @@ impl FileService for Operations {
             found.retain(|(path, _)| *path > page_token);
             let more = found.len() > page_size as usize;
             found.truncate(page_size as usize);
-            let mut page = v1::ListResponse::default();
-            page.next_page_token = found.last().filter(|_| more).map(|(path, _)| path.clone()).unwrap_or_default();
+            let next_page_token = found.last().filter(|_| more).map(|(path, _)| path.clone()).unwrap_or_default();
+            let mut page = v1::ListResponse { next_page_token, ..v1::ListResponse::default() };
             for (path, common) in found {
                 if common {
                     page.prefixes.push(path);

@@ -86,32 +86,41 @@ async fn empty_upload_makes_an_empty_file() {
     assert!(is_visible(&fake));
 }
 
+/// Misbehaves at random, all of it within the protocol.
+fn fault(rng: &mut StdRng, seen: &Seen<'_>) -> Act {
+    match (seen.frame, rng.random_range(0..100)) {
+        (Frame::Append(_), 0..2) => Act::Cut { applied: false },
+        (Frame::Append(_), 2..4) => Act::Cut { applied: true },
+        (Frame::Append(_), 4..8) => Act::Nack { reason: ErrorReason::DiskFull, applied: false },
+        (Frame::Open(_), 0..10) => Act::Cut { applied: true },
+        (Frame::Finish(_), 0..40) => Act::Cut { applied: true },
+        (Frame::Finish(_), 40..60) => Act::Cut { applied: false },
+        (Frame::Finish(_), 60..70) => Act::Nack { reason: ErrorReason::BeingDecided, applied: false },
+        (Frame::Finish(_), 70..80) => Act::Nack { reason: ErrorReason::OutcomeUnknown, applied: true },
+        _ => Act::Serve,
+    }
+}
+
+async fn whole_over_faults(seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let fake = Fake::start(move |seen| fault(&mut rng, seen)).await;
+    let producer = if seed.is_multiple_of(2) { named() } else { Producer::Auto };
+    let mode = if seed.is_multiple_of(3) { UploadMode::Create } else { UploadMode::Replace };
+    let mut upload = upload(&fake, UploadOptions { producer, mode, ..small() }).await;
+    let bytes = content(777);
+    for part in bytes.chunks(33) {
+        in_time(upload.write(Bytes::copy_from_slice(part))).await.unwrap();
+    }
+    let published = in_time(upload.commit(Expected::default())).await.unwrap();
+    assert_eq!((published.size, published.crc32c), (777, crc32c::crc32c(&bytes)), "seed {seed}");
+    assert_eq!(fake.world(|world| world.bytes("f")), bytes, "seed {seed}");
+}
+
 #[tokio::test]
 async fn connections_lost_in_the_middle_repeat_and_lose_nothing() {
-    for seed in 0..10 {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let fake = Fake::start(move |seen| match (seen.frame, rng.random_range(0..100)) {
-            (Frame::Append(_), 0..4) => Act::Cut { applied: false },
-            (Frame::Append(_), 4..8) => Act::Cut { applied: true },
-            (Frame::Append(_), 8..12) => Act::Nack { reason: ErrorReason::DiskFull, applied: false },
-            (Frame::Open(_), 0..10) => Act::Cut { applied: true },
-            (Frame::Finish(_), 0..40) => Act::Cut { applied: true },
-            (Frame::Finish(_), 40..60) => Act::Cut { applied: false },
-            (Frame::Finish(_), 60..70) => Act::Nack { reason: ErrorReason::BeingDecided, applied: false },
-            (Frame::Finish(_), 70..80) => Act::Nack { reason: ErrorReason::OutcomeUnknown, applied: true },
-            _ => Act::Serve,
-        })
-        .await;
-        let producer = if seed % 2 == 0 { named() } else { Producer::Auto };
-        let mode = if seed % 3 == 0 { UploadMode::Create } else { UploadMode::Replace };
-        let mut upload = upload(&fake, UploadOptions { producer, mode, ..small() }).await;
-        let bytes = content(777);
-        for part in bytes.chunks(33) {
-            in_time(upload.write(Bytes::copy_from_slice(part))).await.unwrap();
-        }
-        let published = in_time(upload.commit(Expected::default())).await.unwrap();
-        assert_eq!((published.size, published.crc32c), (777, crc32c::crc32c(&bytes)), "seed {seed}");
-        assert_eq!(fake.world(|world| world.bytes("f")), bytes, "seed {seed}");
+    let uploads: Vec<_> = (0..10).map(|seed| tokio::spawn(whole_over_faults(seed))).collect();
+    for upload in uploads {
+        upload.await.unwrap();
     }
 }
 

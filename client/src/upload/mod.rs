@@ -21,9 +21,9 @@ const RECORDS_LINGER: Duration = Duration::from_millis(100);
 /// A file that is being uploaded: nobody sees it before [`commit`](Self::commit), and then everybody sees all of it. Made by
 /// [`Client::upload`] and [`Session::upload`].
 ///
-/// It goes on by itself over lost connections and restarts of the server, like a [`Writer`]. Dropped without an end, it
-/// stays on the server, where an upload to the same path with the same [`Producer::Named`](crate::Producer::Named) finds it
-/// again, until it expires (`Limits.upload_expiry_seconds`).
+/// It goes on by itself over lost connections and restarts of the server, like a [`Writer`]. Dropped without an end, what
+/// was sent of it stays on the server, where an upload to the same path with the same
+/// [`Producer::Named`](crate::Producer::Named) finds it again, until it expires (`Limits.upload_expiry_seconds`).
 ///
 /// ```no_run
 /// use inkpot_client::{Client, Expected, Producer, UploadOptions};

@@ -129,3 +129,70 @@ fn generation_that_was_asked_for_is_not_asked_again_once_the_file_was_made() {
     answer(&mut state, ack(1, 1));
     assert_eq!(reopened(&mut state).0, [("open", 1, 7)]);
 }
+
+/// An upload that is open, with three appends on their way.
+fn uploading() -> (State, u64) {
+    let mut state = State::new(Duration::from_secs(60));
+    let link = state.begin();
+    let identity = Identity { id: "p".to_owned(), epoch: 0 };
+    state.add("f".to_owned(), v1::Mode::Create, OpenOptions::default(), identity, Instant::now()).unwrap();
+    pulled(&mut state, link);
+    answer(&mut state, kept(0));
+    (0..3).for_each(|_| push(&mut state, 1));
+    assert_eq!(pulled(&mut state, link).len(), 3);
+    (state, link)
+}
+
+/// So many appends of the upload are there.
+fn kept(last_seq: u64) -> Answer {
+    Answer::Opened(v1::Opened { channel: 1, epoch: 1, upload: true, last_seq, ..v1::Opened::default() })
+}
+
+fn end(state: &mut State, action: v1::FinishAction) -> Effects {
+    let mut effects = Effects::default();
+    state.want_end(1, v1::Finish { action: action.into(), ..v1::Finish::default() }, &mut effects);
+    effects
+}
+
+#[test]
+fn upload_that_is_discarded_gives_its_room_back_and_minds_no_late_answer() {
+    let (mut state, link) = uploading();
+    let effects = end(&mut state, v1::FinishAction::Abort);
+    assert_eq!((effects.done.len(), state.unacked()), (3, 0));
+    assert_eq!(pulled(&mut state, link), [("finish", 1, 0)]);
+    let reason = v1::ErrorReason::DiskFull.into();
+    answer(&mut state, Answer::Nack(v1::Nack { channel: 1, seq: 2, reason, outcome: 1, ..v1::Nack::default() }));
+    answer(&mut state, ack(1, 3));
+    assert!(pulled(&mut state, link).is_empty(), "nothing is sent twice");
+    state.offline(None, &mut Effects::default());
+    let link = state.begin();
+    assert_eq!(pulled(&mut state, link).len(), 1, "whether it is gone is not known");
+    answer(&mut state, kept(1));
+    assert_eq!(pulled(&mut state, link), [("finish", 1, 0)]);
+    answer(&mut state, Answer::Finished(v1::Finished { channel: 1, ..v1::Finished::default() }));
+    assert!(!state.has_work() && state.channel(1).unwrap().lane.error().is_none());
+}
+
+#[test]
+fn upload_whose_writer_is_gone_is_left_open_and_not_asked_for_again() {
+    let (mut state, link) = uploading();
+    answer(&mut state, ack(1, 3));
+    state.abandon(1);
+    let mut frames = VecDeque::new();
+    let _ = state.pull(link, &mut frames, Waker::noop(), Moment::default());
+    let Some(Frame::Finish(finish)) = frames.pop_front().unwrap().frame else { panic!("a Finish") };
+    assert_eq!(finish.action(), v1::FinishAction::LeaveOpen);
+    state.offline(None, &mut Effects::default());
+    assert!(!state.has_work());
+}
+
+#[test]
+fn published_upload_is_answered_without_a_generation_by_no_good_server() {
+    let (mut state, link) = uploading();
+    answer(&mut state, ack(1, 3));
+    end(&mut state, v1::FinishAction::Commit);
+    assert_eq!(pulled(&mut state, link), [("finish", 1, 0)]);
+    answer(&mut state, Answer::Finished(v1::Finished { channel: 1, ..v1::Finished::default() }));
+    let error = state.channel(1).unwrap().lane.error().unwrap();
+    assert_eq!((error.kind(), error.outcome()), (crate::ErrorKind::Protocol, v1::Outcome::Unknown));
+}
