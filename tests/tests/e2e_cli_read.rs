@@ -31,6 +31,13 @@ fn run<'a>(server: &Server, args: impl IntoIterator<Item = &'a str>) -> Ended {
     Tool::at(server, args).run("")
 }
 
+/// Makes so many files, whose names begin with `bench-`, by the quickest way there is to make many.
+fn make_files(server: &Server, count: u32) {
+    let count = count.to_string();
+    let load = ["--files", &count, "--producers", "4", "--window", "1", "--duration", "10ms", "--warmup", "0s"];
+    let _ = run(server, ["bench", "--repeats", "1"].into_iter().chain(load)).exit(0);
+}
+
 fn lines(range: std::ops::Range<u64>) -> String {
     range.map(|n| format!("{n:07} INFO request served status=200\n")).collect()
 }
@@ -97,7 +104,10 @@ fn reader_that_has_seen_enough_is_no_failure() {
 fn reader_that_is_stuck_keeps_no_interrupt_waiting() {
     let server = Server::start(Setup::default());
     append(&server, "f", &lines(0..60_000));
-    for args in [&["tail", "-f", "-n", "60000", "f"][..], &["tail", "-n", "60000", "f"], &["cat", "f"]] {
+    make_files(&server, 1_000);
+    let long_list = ["ls", "--output", "json"];
+    let table = [&["tail", "-f", "-n", "60000", "f"][..], &["tail", "-n", "60000", "f"], &["cat", "f"], &long_list];
+    for args in table {
         for signal in [Signal::INT, Signal::TERM] {
             // Far more than a pipe holds, and nobody reads it.
             let (pipe, stdout) = std::io::pipe().unwrap();
@@ -216,10 +226,8 @@ fn ls_lists_in_order_below_a_prefix() {
 #[test]
 fn ls_goes_on_over_the_pages() {
     let server = Server::start(Setup::default());
-    // More files than a page holds, made by the quickest way there is to make many.
-    let load = ["--files", "1100", "--producers", "4", "--window", "1", "--duration", "10ms", "--warmup", "0s"];
-    let args = ["bench", "--repeats", "1"].into_iter().chain(load);
-    let _ = Tool::at(&server, args).run("").exit(0);
+    // More than a page holds.
+    make_files(&server, 1_100);
     let listed = run(&server, ["ls", "bench-"]).exit(0).text();
     let names: Vec<&str> = listed.lines().collect();
     assert_eq!(names.len(), 1_100);

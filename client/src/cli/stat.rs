@@ -76,18 +76,18 @@ impl Described {
         let Self { path, size, stored_size, generation, .. } = self;
         let sealed = if self.sealed { "sealed" } else { "-" };
         let note = if self.foreign_change { "  (changed by another program)" } else { "" };
-        format!("{size:>14} {stored_size:>14} {generation:>18} {sealed:>7}  {:<30}  {path}{note}", self.modified())
+        format!("{size:>14} {stored_size:>14} {generation:>20} {sealed:>7}  {:<30}  {path}{note}", self.modified())
     }
 }
 
 /// Stands over the rows.
 pub(crate) fn heading() -> String {
-    format!("{:>14} {:>14} {:>18} {:>7}  {:<30}  PATH", "SIZE", "STORED", "GENERATION", "SEALED", "MODIFIED")
+    format!("{:>14} {:>14} {:>20} {:>7}  {:<30}  PATH", "SIZE", "STORED", "GENERATION", "SEALED", "MODIFIED")
 }
 
 /// A directory among the rows.
 pub(crate) fn directory_row(path: &str) -> String {
-    format!("{0:>14} {0:>14} {0:>18} {0:>7}  {0:<30}  {path}", "-")
+    format!("{0:>14} {0:>14} {0:>20} {0:>7}  {0:<30}  {path}", "-")
 }
 
 impl fmt::Display for Described {
