@@ -90,6 +90,8 @@ pub struct Snapshot {
     pub unbound: Vec<(FileKey, FileId)>,
     /// What each tenant has.
     pub usage: Vec<(TenantName, Usage)>,
+    /// Sets that are not over, as records.
+    pub sets: Bytes,
     /// Directories in which names changed.
     pub dirs: BTreeSet<String>,
 }
@@ -203,6 +205,7 @@ impl Applier {
             removed: snapshot.removed.iter().map(|view| view.id).collect(),
             unbound: snapshot.unbound,
             usage: snapshot.usage,
+            sets: snapshot.sets,
         };
         self.catalog.save(&changes, snapshot.progress)?;
         self.clear_away(&snapshot.removed)?;

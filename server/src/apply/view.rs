@@ -49,8 +49,10 @@ pub struct Parked {
 pub enum Gone {
     /// Other content has taken its place: [`ViewState::successor`].
     Replaced,
-    /// The file was deleted, or left for another shard under another path.
+    /// The file was deleted.
     Deleted,
+    /// The file has another path, which belongs to another shard: its bytes are that one's.
+    Left,
 }
 
 /// Where the bytes of a file lie.

@@ -3,9 +3,14 @@
 //! checkpoints, read when a file is used that is not in memory.
 
 mod backend;
+mod list;
 mod rows;
+mod slot;
 
+pub use list::Listed;
 pub use rows::{FileRow, Stored};
+pub(crate) use rows::{decode_producer, encode_producer};
+pub use slot::CatalogSlot;
 
 use crate::shard::{
     codec::{Reader, Undecodable, put_number},
@@ -20,7 +25,7 @@ use inkpot_wal::{
     recovery::Mark,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use std::{collections::HashSet, io, ops::Bound, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 use thiserror::Error;
 
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
@@ -32,6 +37,7 @@ const UPLOADS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uploads");
 const USAGE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("usage");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const PROGRESS: &str = "progress";
+const SETS: &str = "sets";
 /// Memory that one catalog may use as a cache, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -99,10 +105,9 @@ pub struct Changes {
     pub unbound: Vec<(FileKey, FileId)>,
     /// What each tenant has.
     pub usage: Vec<(TenantName, Usage)>,
+    /// Sets that are not over, as records.
+    pub sets: Bytes,
 }
-
-/// A page of files: id and row of each.
-pub type Page = Vec<(FileId, FileRow)>;
 
 /// The catalog of one shard.
 #[derive(Debug)]
@@ -199,35 +204,14 @@ impl Catalog {
         Ok(Some(Stored { id, row, producers: found }))
     }
 
-    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order.
+    /// Sets that are not over, as records; empty: none.
     ///
     /// # Errors
     /// Those of the database.
-    pub fn list(
-        &self,
-        tenant: &TenantName,
-        prefix: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Page, CatalogError> {
-        let tenant_key = |path: &str| [tenant.as_str().as_bytes(), &[0], path.as_bytes()].concat();
-        let begin = tenant_key(prefix);
-        let after = after.map(tenant_key).filter(|after| *after >= begin);
-        let from = after.as_deref().map_or(Bound::Included(begin.as_slice()), Bound::Excluded);
-        let (paths, files) = (self.read(PATHS)?, self.read(FILES)?);
-        let range = paths.range::<&[u8]>((from, Bound::Unbounded)).map_err(|error| self.failed(error))?;
-        let mut page = Vec::new();
-        for entry in range {
-            let (key, id) = entry.map_err(|error| self.failed(error))?;
-            if page.len() == max || !key.value().starts_with(&begin) {
-                break;
-            }
-            let Ok(id) = id.value().try_into().map(FileId::from_bytes) else { continue };
-            if let Some(row) = self.row(&files, id)?.filter(|row| row.created) {
-                page.push((id, row));
-            }
-        }
-        Ok(page)
+    pub fn sets(&self) -> Result<Bytes, CatalogError> {
+        let table = self.read(META)?;
+        let row = table.get(SETS).map_err(|error| self.failed(error))?;
+        Ok(row.map_or_else(Bytes::new, |row| Bytes::copy_from_slice(row.value())))
     }
 
     /// The uploads that are not published yet.
@@ -279,6 +263,7 @@ impl Catalog {
                 put_number(&mut row, number);
             }
             meta.insert(PROGRESS, row.as_slice()).map_err(|error| self.failed(error))?;
+            meta.insert(SETS, changes.sets.as_ref()).map_err(|error| self.failed(error))?;
         }
         transaction.commit().map_err(|error| self.failed(error))
     }
@@ -373,7 +358,7 @@ fn save_producers(
 }
 
 fn path_key(key: &FileKey) -> Vec<u8> {
-    [key.tenant.as_str().as_bytes(), &[0], key.path.as_str().as_bytes()].concat()
+    list::row_key(&key.tenant, key.path.as_str())
 }
 
 #[cfg(test)]

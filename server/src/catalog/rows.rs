@@ -53,7 +53,7 @@ pub struct Stored {
 }
 
 impl FileRow {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.key.path.as_str().len());
         put_text(&mut out, self.key.tenant.as_str());
         put_text(&mut out, self.key.path.as_str());
@@ -74,7 +74,7 @@ impl FileRow {
         out
     }
 
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Undecodable> {
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, Undecodable> {
         let mut reader = Reader::new(Bytes::copy_from_slice(row));
         let tenant = TenantName::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
         let path = FilePath::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
@@ -156,7 +156,8 @@ fn nanos(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn encode_producer(producer: &Producer) -> Vec<u8> {
+/// A producer as a row.
+pub(crate) fn encode_producer(producer: &Producer) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + producer.remembered.len() * 12);
     put_number(&mut out, producer.epoch);
     put_number(&mut out, producer.last_seq);
@@ -172,7 +173,8 @@ pub(super) fn encode_producer(producer: &Producer) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_producer(row: &[u8]) -> Result<Producer, Undecodable> {
+/// Reads what [`encode_producer`] wrote.
+pub(crate) fn decode_producer(row: &[u8]) -> Result<Producer, Undecodable> {
     let mut reader = Reader::new(Bytes::copy_from_slice(row));
     let mut producer = Producer {
         epoch: reader.number()?,

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     admission::Admission,
     apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, plain::disk_full, registry::Registry},
+    catalog::CatalogSlot,
     config::Config,
     recovery::{Ground, Recovered, RecoveryError, Unapplied, plain_files, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
@@ -100,10 +101,11 @@ pub fn start(spec: Spec) -> std::io::Result<Running> {
     let registry = Arc::new(Registry::default());
     let (sender, mailbox) = mpsc::channel(MAILBOX_COMMANDS);
     let (tell, health) = watch::channel(Health::Opening);
-    let handle = ShardHandle::new(spec.number, Arc::clone(&registry), sender.clone());
+    let catalog = Arc::new(CatalogSlot::default());
+    let handle = ShardHandle::new(spec.number, Arc::clone(&registry), Arc::clone(&catalog), sender.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (taken, lost) = (VecDeque::new(), Slots::default());
-    let shard = Shard { spec, registry, sender, mailbox, tell, taken, lost };
+    let shard = Shard { spec, registry, catalog, sender, mailbox, tell, taken, lost };
     let thread = std::thread::Builder::new()
         .name(format!("shard-{}", handle.number))
         .spawn(move || runtime.block_on(shard.run()))?;
@@ -113,6 +115,8 @@ pub fn start(spec: Spec) -> std::io::Result<Running> {
 struct Shard {
     spec: Spec,
     registry: Arc<Registry>,
+    /// Filled while the shard is open.
+    catalog: Arc<CatalogSlot>,
     sender: mpsc::Sender<Command>,
     mailbox: mpsc::Receiver<Command>,
     tell: watch::Sender<Health>,
@@ -163,6 +167,7 @@ impl Shard {
             tracing::error!(shard = self.spec.number, why, retry_in = ?how_long, "shard closed");
             self.spec.metrics.open.set(0);
             self.spec.metrics.failures.add(1);
+            self.catalog.close(refused.clone());
             self.tell.send_replace(Health::Closed(why));
             if self.stay_closed(how_long, &refused).await {
                 break;
@@ -173,6 +178,7 @@ impl Shard {
         self.spec.metrics.open.set(0);
         self.tell.send_replace(Health::Stopped);
         let refused = closed("the server is stopping");
+        self.catalog.close(refused.clone());
         self.mailbox.close();
         while let Some(command) = self.mailbox.recv().await {
             refuse(command, &refused);
@@ -213,9 +219,10 @@ impl Shard {
     async fn serve(&mut self, recovered: Recovered, unapplied: Unapplied, retained: &mut Option<Retained>) -> End {
         let config = Arc::clone(&self.spec.config);
         let backlog = Arc::new(Backlog::new(config.apply.budget_bytes));
+        let catalog = Arc::clone(&recovered.catalog);
         let applier = Applier::new(
             Arc::clone(&self.spec.fs),
-            Arc::clone(&recovered.catalog),
+            Arc::clone(&catalog),
             Arc::clone(&backlog),
             config.apply.open_files,
             unapplied.volume,
@@ -244,6 +251,7 @@ impl Shard {
             }
         };
         writer.note_state();
+        self.catalog.open(catalog);
         self.spec.metrics.open.set(1);
         self.tell.send_replace(Health::Open);
         let served = AssertUnwindSafe(self.serve_open(&mut writer, &backlog, &helpers)).catch_unwind().await;
@@ -341,9 +349,6 @@ impl Shard {
             Command::Writes(batch) => writer.push_batch(batch, now),
             Command::Flush => writer.turns().flush(),
             Command::Lookup { key, reply } => _ = reply.send(Ok(writer.lookup(&key)?)),
-            Command::List { tenant, prefix, after, max, reply } => {
-                _ = reply.send(Ok(writer.list(&tenant, &prefix, after.as_deref(), max)?));
-            }
             Command::AllotId { reply } => _ = reply.send(Ok(writer.allot_id())),
             Command::Staged { items, outcome } => {
                 if let Err(error) = outcome {
@@ -545,7 +550,6 @@ fn refuse(command: Command, refused: &Refused) {
         Command::Staged { items, .. } => items.into_iter().for_each(|item| refuse_item(item, refused)),
         Command::AllotId { reply } => _ = reply.send(Err(refused.clone())),
         Command::Lookup { reply, .. } => _ = reply.send(Err(refused.clone())),
-        Command::List { reply, .. } => _ = reply.send(Err(refused.clone())),
         Command::Flush | Command::Apply(_) | Command::Stop => {}
         command => {
             if let Some((_, item)) = into_item(command) {
@@ -567,7 +571,7 @@ fn refusal(error: &RecoveryError) -> Refused {
 }
 
 /// An error with its sources, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

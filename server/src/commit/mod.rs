@@ -344,7 +344,8 @@ impl ShardWriter {
         let usage = self.files.usage().map(|(tenant, usage)| (tenant.clone(), usage)).collect();
         let unbound = self.files.take_unbound();
         self.unbound.extend(unbound.iter().map(|(key, _)| key.clone()));
-        Ok(Snapshot { progress, files, removed, unbound, usage, dirs: self.plain.take_changed_dirs() })
+        let sets = self.files.encode_sets();
+        Ok(Snapshot { progress, files, removed, unbound, usage, sets, dirs: self.plain.take_changed_dirs() })
     }
 
     /// A checkpoint is done: gives up the log before it, and files that nobody uses.

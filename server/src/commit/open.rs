@@ -8,7 +8,7 @@ use crate::{
     },
     catalog::{CatalogError, FileRow, Stored},
     shard::{
-        Ending, FileSummary, Mode, Open, ProducerState, SessionLink, WriteState,
+        Ending, Mode, Open, ProducerState, SessionLink, WriteState,
         decide::Channel,
         ids::{FileId, FileKey, ProducerId, generation},
         outbox::{Event, OpenState},
@@ -16,13 +16,9 @@ use crate::{
         state::{File, Producer},
     },
 };
-use inkpot_proto::{
-    error::Refused,
-    path::{FilePath, TenantName},
-    v1::ErrorReason,
-};
+use inkpot_proto::{error::Refused, v1::ErrorReason};
 use inkpot_wal::fs::Access;
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 /// Idle producers that one open forgets at most, to make room for another.
 const MAX_FORGOTTEN: usize = 1024;
@@ -92,27 +88,6 @@ impl ShardWriter {
         let id = self.load(key)?;
         let file = id.and_then(|id| self.files.get(id)).filter(|file| file.created);
         Ok(file.map(|file| Arc::clone(&file.view)))
-    }
-
-    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order of their paths: those of the
-    /// catalog, and those that are newer than it.
-    ///
-    /// # Errors
-    /// Those of the catalog.
-    pub fn list(
-        &self,
-        tenant: &TenantName,
-        prefix: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Vec<FileSummary>, CatalogError> {
-        let stored = self.catalog.list(tenant, prefix, after, max)?;
-        let mut page: BTreeMap<FilePath, FileSummary> =
-            stored.into_iter().map(|(_, row)| (row.key.path.clone(), summary(row))).collect();
-        for view in self.registry.below(tenant, prefix, after, max) {
-            page.insert(view.key().path.clone(), view.summary());
-        }
-        Ok(page.into_values().take(max).collect())
     }
 
     pub(super) fn write_state(
@@ -398,23 +373,6 @@ fn next_epoch(epoch: u64) -> Result<u64, Refused> {
         .ok_or_else(|| Refused::new(ErrorReason::OutOfRange, "the producer has used up its epochs; take another id"))
 }
 
-fn summary(row: FileRow) -> FileSummary {
-    FileSummary {
-        path: row.key.path,
-        size: row.end,
-        applied_size: row.parked.map_or(row.end, |parked| parked.from),
-        synced_size: row.end,
-        generation: row.generation,
-        sealed: row.content.sealed,
-        producers: row.producers,
-        modified: row.seen.map(|seen| seen.modified),
-        foreign_change: row.foreign.is_some(),
-        crc32c: row.content.crc32c,
-        stored_size: row.content.compressed.unwrap_or(row.end),
-        compressed: row.content.compressed.is_some(),
-    }
-}
-
 /// A file of this shard as the catalog has it. `view` is the one that readers have, if some do.
 pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>, shard: u32) -> File {
     let Stored { id, row, producers } = stored;
@@ -432,6 +390,7 @@ pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>, shard: u
         gone: None,
         changed: false,
         channels: 0,
+        frozen: None,
     }
 }
 

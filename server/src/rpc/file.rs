@@ -7,12 +7,15 @@ use super::{
     read::{self, Reader},
     tenant_of,
 };
-use crate::shard::ids::FileKey;
+use crate::shard::{
+    ids::FileKey,
+    listing::{Entry, Query},
+};
 use futures_util::future::try_join_all;
 use inkpot_proto::{
     error::Refused,
     limits::MAX_MESSAGE_BYTES,
-    path::{FilePath, TenantName},
+    path::TenantName,
     v1::{self, ErrorReason, file_service_server::FileService},
 };
 use std::sync::Arc;
@@ -46,26 +49,39 @@ impl Files {
         tenant: &TenantName,
         request: &checks::ListRequest,
     ) -> Result<v1::ListResponse, Refused> {
-        let after = request.after.as_ref().map(FilePath::as_str);
         // One more than fits tells whether there is another page.
-        let max = request.page_size + 1;
-        let pages = self.0.shards.iter().map(|shard| async move {
-            let files = shard.list(tenant, &request.prefix, after, max).await?;
-            Ok::<_, Refused>(files.into_iter().map(|file| (file, shard.number)))
+        let query = Query {
+            tenant: tenant.clone(),
+            prefix: request.prefix.clone(),
+            delimiter: request.delimiter,
+            from: request.from.clone(),
+            max: request.page_size + 1,
+        };
+        let pages = self.0.shards.iter().map(|shard| async {
+            let entries = shard.list(query.clone()).await?;
+            Ok::<_, Refused>(entries.into_iter().map(|entry| (entry, shard.number)))
         });
-        let mut files: Vec<_> = try_join_all(pages).await?.into_iter().flatten().collect();
-        files.sort_by(|(one, _), (other, _)| one.path.cmp(&other.path));
-        let fits = files.iter().scan(0, |bytes, (file, _)| {
-            *bytes += file.path.as_str().len() + INFO_BYTES;
+        let mut found: Vec<_> = try_join_all(pages).await?.into_iter().flatten().collect();
+        found.sort_by(|(one, _), (other, _)| one.text().cmp(other.text()));
+        // More than one shard may have files below a prefix.
+        found.dedup_by(|(one, _), (other, _)| matches!(one, Entry::Prefix(_)) && one == other);
+        let sizes = found.iter().scan(0, |bytes, (entry, _)| {
+            *bytes += entry.text().len() + INFO_BYTES;
             Some(*bytes)
         });
-        let count = fits.take_while(|bytes| *bytes <= PAGE_BYTES).take(request.page_size).count();
-        let more = files.len() > count;
-        files.truncate(count);
-        let last = files.last().filter(|_| more);
-        let next_page_token = last.map_or_else(String::new, |(file, _)| checks::to_token(&file.path));
-        let files = files.into_iter().map(|(file, shard)| checks::info(file, shard)).collect();
-        Ok(v1::ListResponse { files, next_page_token, prefixes: Vec::new() })
+        let count = sizes.take_while(|bytes| *bytes <= PAGE_BYTES).take(request.page_size).count();
+        let more = found.len() > count;
+        found.truncate(count);
+        let last = found.last().filter(|_| more);
+        let next_page_token = last.map_or_else(String::new, |(entry, _)| checks::to_token(entry));
+        let mut page = v1::ListResponse { next_page_token, ..v1::ListResponse::default() };
+        for (entry, shard) in found {
+            match entry {
+                Entry::File(file) => page.files.push(checks::info(file, shard)),
+                Entry::Prefix(prefix) => page.prefixes.push(prefix),
+            }
+        }
+        Ok(page)
     }
 }
 

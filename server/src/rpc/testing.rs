@@ -4,7 +4,7 @@
 use super::{Files, Services, Writes, layers::Identity};
 use crate::{
     admission::Admission,
-    apply::registry::Registry,
+    catalog::Catalog,
     config::Config,
     shard::{
         Batch, Command, SessionLink, ShardHandle, Write,
@@ -23,7 +23,7 @@ use inkpot_proto::{
         write_service_client::WriteServiceClient, write_service_server::WriteServiceServer,
     },
 };
-use inkpot_wal::fs::memory::MemoryFs;
+use inkpot_wal::fs::{Attributes, FileSystem, memory::MemoryFs};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -68,7 +68,7 @@ impl Fake {
         let config = Arc::new(config);
         let make = |number| {
             let (sender, mailbox) = mpsc::channel(64);
-            (ShardHandle::new(number, Arc::new(Registry::default()), sender), mailbox)
+            (ShardHandle::new(number, Arc::default(), Arc::default(), sender), mailbox)
         };
         let (shards, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(make).unzip();
         let fs = Arc::new(MemoryFs::new());
@@ -118,18 +118,18 @@ impl Fake {
         within(client.stat(v1::StatRequest::default())).await.map(tonic::Response::into_inner)
     }
 
-    /// Lets every shard answer what is asked about files, from its registry.
+    /// Lets every shard answer what is asked about files, from its registry; its catalog is empty.
     pub fn answer_about_files(&mut self) {
+        self.fs.create_dir("shards", Attributes::PRIVATE_DIR).unwrap();
         for (shard, mut mailbox) in self.services.shards.iter().zip(self.mailboxes.drain(..)) {
+            self.fs.create_dir(&format!("shards/{:04}", shard.number), Attributes::PRIVATE_DIR).unwrap();
+            Catalog::create(&*self.fs, shard.number).unwrap();
+            shard.catalog.open(Arc::new(Catalog::open(&*self.fs, shard.number).unwrap()));
             let registry = Arc::clone(&shard.registry);
             tokio::spawn(async move {
                 while let Some(command) = mailbox.recv().await {
                     match command {
                         Command::Lookup { key, reply } => drop(reply.send(Ok(registry.get(&key)))),
-                        Command::List { tenant, prefix, after, max, reply } => {
-                            let files = registry.below(&tenant, &prefix, after.as_deref(), max);
-                            drop(reply.send(Ok(files.iter().map(|view| view.summary()).collect())));
-                        }
                         other => panic!("not about files: {other:?}"),
                     }
                 }

@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod decide;
 pub mod ids;
+pub mod listing;
 pub mod operation;
 pub mod outbox;
 pub mod record;
@@ -15,14 +16,18 @@ pub mod turns;
 
 use crate::{
     admission::{Permit, Tenant},
-    apply::{registry::Registry, view::FileView},
+    apply::{
+        registry::{Found, Registry},
+        view::FileView,
+    },
+    catalog::CatalogSlot,
     telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
 use ids::{FileId, FileKey, ProducerId};
 use inkpot_proto::{
     error::Refused,
-    path::{FilePath, TenantName},
+    path::FilePath,
     v1::{Durability, ErrorReason},
 };
 use operation::{Action, Done, Operation, Operator};
@@ -252,19 +257,6 @@ pub enum Command {
         /// The answer; `None`: there is no such file.
         reply: oneshot::Sender<Result<Option<Arc<FileView>>, Refused>>,
     },
-    /// Files of a tenant, in order of their paths.
-    List {
-        /// Whose.
-        tenant: TenantName,
-        /// Paths begin with this.
-        prefix: String,
-        /// Paths come after this.
-        after: Option<String>,
-        /// At most so many.
-        max: usize,
-        /// The answer.
-        reply: oneshot::Sender<Result<Vec<FileSummary>, Refused>>,
-    },
     /// Something is done to a file as a whole.
     Operation {
         /// Who asks: it takes its turn behind what the tenant has sent.
@@ -297,14 +289,21 @@ pub struct ShardHandle {
     pub number: u32,
     /// Files that were used lately, for readers.
     pub registry: Arc<Registry>,
+    /// Its catalog, for readers.
+    pub catalog: Arc<CatalogSlot>,
     mailbox: mpsc::Sender<Command>,
 }
 
 impl ShardHandle {
     /// A handle to a shard that takes from the other end of `mailbox`.
     #[must_use]
-    pub fn new(number: u32, registry: Arc<Registry>, mailbox: mpsc::Sender<Command>) -> Self {
-        Self { number, registry, mailbox }
+    pub fn new(
+        number: u32,
+        registry: Arc<Registry>,
+        catalog: Arc<CatalogSlot>,
+        mailbox: mpsc::Sender<Command>,
+    ) -> Self {
+        Self { number, registry, catalog, mailbox }
     }
 
     /// Puts a command into the mailbox; waits while it is full.
@@ -320,8 +319,10 @@ impl ShardHandle {
     /// # Errors
     /// Those of [`ShardHandle::send`], DAMAGED or INTERNAL if the catalog cannot be read.
     pub async fn lookup(&self, key: &FileKey) -> Result<Option<Arc<FileView>>, Refused> {
-        if let Some(view) = self.registry.get(key) {
-            return Ok(Some(view));
+        match self.registry.lookup(key) {
+            Found::Present(view) => return Ok(Some(view)),
+            Found::Absent => return Ok(None),
+            Found::Unknown => {}
         }
         let (reply, answer) = oneshot::channel();
         self.send(Command::Lookup { key: key.clone(), reply }).await?;
@@ -379,23 +380,6 @@ impl ShardHandle {
     /// As [`ShardHandle::lookup`].
     pub async fn stat(&self, key: &FileKey) -> Result<Option<FileSummary>, Refused> {
         Ok(self.lookup(key).await?.map(|view| view.summary()))
-    }
-
-    /// Up to `max` files of a tenant whose path begins with `prefix`, after `after`, in order of their paths.
-    ///
-    /// # Errors
-    /// As [`ShardHandle::lookup`].
-    pub async fn list(
-        &self,
-        tenant: &TenantName,
-        prefix: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Vec<FileSummary>, Refused> {
-        let (reply, answer) = oneshot::channel();
-        let (tenant, prefix, after) = (tenant.clone(), prefix.to_owned(), after.map(str::to_owned));
-        self.send(Command::List { tenant, prefix, after, max, reply }).await?;
-        answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
     }
 }
 

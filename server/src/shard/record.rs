@@ -10,6 +10,7 @@ use super::{
     codec::{Reader, Undecodable, put_number, put_text},
     ids::{FileId, FileKey, ProducerId},
 };
+use crate::catalog::Stored;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// A decision about one file.
@@ -166,10 +167,63 @@ pub enum Record {
         /// What tells one operation from another.
         crc32c: u32,
     },
+    /// A part of a set: it is held ready, and happens with the rest of the set or not at all.
+    Prepare {
+        /// The set.
+        id: SetId,
+        /// The shard that decides.
+        coordinator: u32,
+        /// The part.
+        part: Part,
+    },
+    /// A set happens. For the shard that decides; it keeps this until all others know.
+    Decide {
+        /// The set.
+        id: SetId,
+        /// The shards that hold parts ready.
+        participants: Vec<u32>,
+    },
+    /// The parts of a set happen, or are let go.
+    Settle {
+        /// The set.
+        id: SetId,
+        /// Whether they happen.
+        commit: bool,
+    },
+    /// All shards know that a set happened.
+    Close {
+        /// The set.
+        id: SetId,
+    },
+}
+
+/// Names a set: an id that the deciding shard allotted, so that its epoch tells whether that shard may still decide.
+pub type SetId = FileId;
+
+/// A part of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// An upload takes its path.
+    Publish {
+        /// The upload.
+        upload: FileId,
+    },
+    /// A file leaves this shard: it has a path of another one from then on. All of its bytes are in its plain file, synced.
+    Leave {
+        /// The file.
+        file: FileId,
+    },
+    /// A file comes from another shard.
+    Arrive {
+        /// The file with its new path.
+        file: Box<Stored>,
+        /// The path that it has had.
+        from: FileKey,
+    },
 }
 
 impl Record {
-    /// The file that it is about.
+    /// The file that it is about, or the set.
     #[must_use]
     pub fn id(&self) -> FileId {
         match self {
@@ -187,7 +241,11 @@ impl Record {
             | Self::Swap { id, .. }
             | Self::Adopt { id, .. }
             | Self::Seal { id }
-            | Self::Operation { id, .. } => *id,
+            | Self::Operation { id, .. }
+            | Self::Prepare { id, .. }
+            | Self::Decide { id, .. }
+            | Self::Settle { id, .. }
+            | Self::Close { id } => *id,
         }
     }
 }
@@ -210,6 +268,10 @@ const SWAP: u8 = 15;
 const ADOPT: u8 = 16;
 const SEAL: u8 = 17;
 const OPERATION: u8 = 18;
+const PREPARE: u8 = 19;
+const DECIDE: u8 = 20;
+const SETTLE: u8 = 21;
+const CLOSE: u8 = 22;
 
 /// Collects the records of one frame.
 #[derive(Debug, Default)]

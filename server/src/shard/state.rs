@@ -2,8 +2,14 @@
 //! replay, so that both come to the same state. No I/O, no clock.
 
 mod apply;
+mod sets;
 
-use super::ids::{FastMap, FileId, FileKey, ProducerId};
+pub use sets::{Held, Sets};
+
+use super::{
+    ids::{FastMap, FileId, FileKey, ProducerId},
+    record::SetId,
+};
 use crate::apply::view::{FileView, Gone};
 use inkpot_proto::path::TenantName;
 use std::{
@@ -107,6 +113,9 @@ pub struct File {
     pub changed: bool,
     /// Channels that have it open. Not kept on disk.
     pub channels: u32,
+    /// It is about to leave the shard, or could be: it takes nothing meanwhile. Not kept on disk; what is, is the part of
+    /// the set.
+    pub frozen: Option<SetId>,
 }
 
 impl File {
@@ -126,6 +135,7 @@ impl File {
             gone: None,
             changed: false,
             channels: 0,
+            frozen: None,
         }
     }
 
@@ -167,6 +177,7 @@ pub struct Files {
     changed: Vec<FileId>,
     /// Paths that were taken from files since then.
     unbound: Vec<(FileKey, FileId)>,
+    sets: Sets,
     /// Views that readers have had since before a failure: they go on being those of their files.
     kept_views: HashMap<FileId, Arc<FileView>>,
     remember: usize,
@@ -184,6 +195,7 @@ impl Files {
             usage_changed: Vec::new(),
             changed: Vec::new(),
             unbound: Vec::new(),
+            sets: Sets::default(),
             kept_views: HashMap::new(),
             remember: (remember as usize).max(1),
         }

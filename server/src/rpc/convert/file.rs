@@ -1,7 +1,11 @@
 //! Checks of what is asked about files, and the tokens that lead from one page of a list to the next.
 
 use super::{invalid, path};
-use crate::shard::{FileSummary, operation::Operator};
+use crate::shard::{
+    FileSummary,
+    listing::{Entry, behind_path, behind_prefix},
+    operation::Operator,
+};
 use inkpot_proto::{
     error::Refused,
     limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_PATH_BYTES},
@@ -9,6 +13,10 @@ use inkpot_proto::{
     v1::{self, ErrorReason},
 };
 use std::fmt::Write;
+
+/// What a token begins with whose page ended with a file, or with a common prefix.
+const FILE: char = 'f';
+const PREFIX: char = 'p';
 
 /// A `Read` that keeps to the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,10 +38,12 @@ pub struct ReadRequest {
 pub struct ListRequest {
     /// What the paths begin with.
     pub prefix: String,
-    /// Most files in the page, 1 to [`MAX_PAGE_SIZE`].
+    /// What paths are put together by.
+    pub delimiter: Option<char>,
+    /// Most entries in the page, 1 to [`MAX_PAGE_SIZE`].
     pub page_size: usize,
-    /// The last path of the page before.
-    pub after: Option<FilePath>,
+    /// The first text that was not in the page before.
+    pub from: String,
 }
 
 /// Checks a `Read`.
@@ -70,7 +80,7 @@ pub fn first_byte(offset: i64, end: u64) -> Result<u64, Refused> {
 /// # Errors
 /// INVALID_FIELD.
 pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
-    let v1::ListRequest { prefix, page_size, page_token, delimiter: _ } = request;
+    let v1::ListRequest { prefix, page_size, page_token, delimiter } = request;
     if prefix.len() > MAX_PATH_BYTES {
         return Err(invalid(format!("prefix is longer than {MAX_PATH_BYTES} bytes")));
     }
@@ -81,7 +91,8 @@ pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
         return Err(invalid(format!("page_size is {page_size}; the largest is {MAX_PAGE_SIZE}")));
     }
     let page_size = if page_size == 0 { DEFAULT_PAGE_SIZE } else { page_size };
-    Ok(ListRequest { prefix, page_size: page_size as usize, after: from_token(&page_token)? })
+    let delimiter = delimiter_of(&delimiter)?;
+    Ok(ListRequest { prefix, delimiter, page_size: page_size as usize, from: from_token(&page_token)? })
 }
 
 /// Checks who does something to a file; without a producer it is nobody.
@@ -101,23 +112,45 @@ pub fn operator(operator: Option<v1::Operator>) -> Result<Option<Operator>, Refu
     Ok(Some(Operator { producer, epoch, seq }))
 }
 
-/// The token of the page after the one that ends with `last`.
+fn delimiter_of(text: &str) -> Result<Option<char>, Refused> {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (None, _) => Ok(None),
+        // No text would come behind all that begin with the last of all characters.
+        (Some(delimiter), None) if !delimiter.is_control() && delimiter != char::MAX => Ok(Some(delimiter)),
+        _ => Err(invalid("delimiter is not one character that a path can have; as a rule it is \"/\"")),
+    }
+}
+
+/// The token of the page after the one that ends with `last`. It holds what was last, not where to go on: that stays
+/// right whatever comes or goes meanwhile.
 #[must_use]
-pub fn to_token(last: &FilePath) -> String {
-    last.as_str().bytes().fold(String::with_capacity(2 * last.as_str().len()), |mut token, byte| {
+pub fn to_token(last: &Entry) -> String {
+    let kind = match last {
+        Entry::File(_) => FILE,
+        Entry::Prefix(_) => PREFIX,
+    };
+    let text = last.text();
+    text.bytes().fold(format!("{kind}"), |mut token, byte| {
         // Writing to a string cannot fail.
         let _ = write!(token, "{byte:02x}");
         token
     })
 }
 
-fn from_token(token: &str) -> Result<Option<FilePath>, Refused> {
+fn from_token(token: &str) -> Result<String, Refused> {
     if token.is_empty() {
-        return Ok(None);
+        return Ok(String::new());
     }
-    let path = decode_hex(token).and_then(|bytes| String::from_utf8(bytes).ok());
-    let path = path.and_then(|path| FilePath::parse(&path).ok());
-    path.map(Some).ok_or_else(|| invalid("page_token is not one that this server made; begin with an empty one"))
+    let of_file = |text: &str| FilePath::parse(text).ok().map(|path| behind_path(path.as_str()));
+    let of_prefix = |text: &str| {
+        let ours = text.len() <= MAX_PATH_BYTES && text.chars().last().is_some_and(|last| last != char::MAX);
+        ours.then(|| behind_prefix(text))
+    };
+    let text = |digits| decode_hex(digits).and_then(|bytes| String::from_utf8(bytes).ok());
+    let file = token.strip_prefix(FILE).and_then(text).and_then(|text| of_file(&text));
+    let prefix = || token.strip_prefix(PREFIX).and_then(text).and_then(|text| of_prefix(&text));
+    file.or_else(prefix).ok_or_else(|| invalid("page_token is not one that this server made; begin with an empty one"))
 }
 
 fn decode_hex(token: &str) -> Option<Vec<u8>> {

@@ -1,12 +1,17 @@
 //! Records of what happens to files now and then, each by itself: everything but bytes.
 
 use super::{
-    ADOPT, CREATE, EPOCH, FORGET, NAME, OPERATION, PUBLISH, REMOVE, RENAME, ROTATE, Record, SEAL, SWAP, UPLOAD,
+    ADOPT, CLOSE, CREATE, DECIDE, EPOCH, FORGET, NAME, OPERATION, PREPARE, PUBLISH, Part, REMOVE, RENAME, ROTATE,
+    Record, SEAL, SETTLE, SWAP, UPLOAD,
 };
-use crate::shard::{
-    codec::{Reader, Undecodable, put_number, put_option, put_text},
-    ids::{FileId, FileKey},
+use crate::{
+    catalog::{FileRow, Stored, decode_producer, encode_producer},
+    shard::{
+        codec::{Reader, Undecodable, put_number, put_option, put_text},
+        ids::{FileId, FileKey},
+    },
 };
+use bytes::Bytes;
 use inkpot_proto::path::{FilePath, TenantName};
 
 /// Appends a record, less the id of its file.
@@ -80,6 +85,21 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
             put_number(out, *seq);
             out.extend_from_slice(&crc32c.to_le_bytes());
         }
+        Record::Prepare { coordinator, part, .. } => {
+            out.push(PREPARE);
+            put_number(out, u64::from(*coordinator));
+            put_part(out, part);
+        }
+        Record::Decide { participants, .. } => {
+            out.push(DECIDE);
+            put_number(out, participants.len() as u64);
+            participants.iter().for_each(|shard| put_number(out, u64::from(*shard)));
+        }
+        Record::Settle { commit, .. } => {
+            out.push(SETTLE);
+            put_number(out, u64::from(*commit));
+        }
+        Record::Close { .. } => out.push(CLOSE),
     }
 }
 
@@ -134,8 +154,76 @@ pub(super) fn decode(kind: u8, id: FileId, from: &mut Reader) -> Result<Record, 
             seq: from.number()?,
             crc32c: u32::from_le_bytes(from.array()?),
         },
+        PREPARE => Record::Prepare { id, coordinator: shard(from)?, part: part(from)? },
+        DECIDE => {
+            let count = from.number()?;
+            let participants = (0..count).map(|_| shard(from)).collect::<Result<_, _>>()?;
+            Record::Decide { id, participants }
+        }
+        SETTLE => Record::Settle { id, commit: from.number()? != 0 },
+        CLOSE => Record::Close { id },
         _ => return Err(from.undecodable()),
     })
+}
+
+const PART_PUBLISH: u8 = 1;
+const PART_LEAVE: u8 = 2;
+const PART_ARRIVE: u8 = 3;
+
+fn put_part(out: &mut Vec<u8>, part: &Part) {
+    match part {
+        Part::Publish { upload } => {
+            out.push(PART_PUBLISH);
+            out.extend_from_slice(&upload.to_bytes());
+        }
+        Part::Leave { file } => {
+            out.push(PART_LEAVE);
+            out.extend_from_slice(&file.to_bytes());
+        }
+        Part::Arrive { file, from } => {
+            out.push(PART_ARRIVE);
+            out.extend_from_slice(&file.id.to_bytes());
+            put_key(out, from);
+            put_bytes(out, &file.row.encode());
+            put_number(out, file.producers.len() as u64);
+            for (name, producer) in &file.producers {
+                put_text(out, name);
+                put_bytes(out, &encode_producer(producer));
+            }
+        }
+    }
+}
+
+fn part(reader: &mut Reader) -> Result<Part, Undecodable> {
+    let kind = reader.byte()?;
+    let id = FileId::from_bytes(reader.array()?);
+    match kind {
+        PART_PUBLISH => Ok(Part::Publish { upload: id }),
+        PART_LEAVE => Ok(Part::Leave { file: id }),
+        PART_ARRIVE => {
+            let from = key(reader)?;
+            let row = FileRow::decode(&bytes(reader)?)?;
+            let count = reader.number()?;
+            let producers = (0..count).map(|_| Ok((reader.text()?.into(), decode_producer(&bytes(reader)?)?)));
+            let producers = producers.collect::<Result<_, Undecodable>>()?;
+            Ok(Part::Arrive { file: Box::new(Stored { id, row, producers }), from })
+        }
+        _ => Err(reader.undecodable()),
+    }
+}
+
+fn shard(reader: &mut Reader) -> Result<u32, Undecodable> {
+    u32::try_from(reader.number()?).map_err(|_| reader.undecodable())
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn bytes(reader: &mut Reader) -> Result<Bytes, Undecodable> {
+    let len = reader.number()?;
+    reader.bytes(len)
 }
 
 fn put_key(out: &mut Vec<u8>, key: &FileKey) {

@@ -21,7 +21,7 @@ impl Files {
         if let Record::Adopt { key, id, generation, len, crc32c, at } = record {
             return self.adopt(key, *id, *generation, (*len, *crc32c, *at), sequence);
         }
-        if self.touch(record.id(), sequence).is_none() {
+        if self.apply_to_sets(record, sequence) || self.touch(record.id(), sequence).is_none() {
             return;
         }
         match record {
@@ -52,7 +52,12 @@ impl Files {
             Record::Swap { id, next, generation, len, crc32c, compressed } => {
                 self.swap(*id, (*next, *generation), (*len, *crc32c, *compressed), sequence);
             }
-            Record::Upload { .. } | Record::Adopt { .. } => {}
+            Record::Upload { .. }
+            | Record::Adopt { .. }
+            | Record::Prepare { .. }
+            | Record::Decide { .. }
+            | Record::Settle { .. }
+            | Record::Close { .. } => {}
         }
     }
 
@@ -67,7 +72,7 @@ impl Files {
     }
 
     /// Notes that a frame changes a file; `None` if it does not, because the file is as of a later one.
-    fn touch(&mut self, id: FileId, sequence: u64) -> Option<()> {
+    pub(super) fn touch(&mut self, id: FileId, sequence: u64) -> Option<()> {
         let file = self.by_id.get_mut(&id).filter(|file| file.sequence <= sequence)?;
         file.sequence = sequence;
         if !std::mem::replace(&mut file.changed, true) {
@@ -77,7 +82,7 @@ impl Files {
     }
 
     /// Changes a file, and what its tenant has by it.
-    fn with(&mut self, id: FileId, change: impl FnOnce(&mut File)) {
+    pub(super) fn with(&mut self, id: FileId, change: impl FnOnce(&mut File)) {
         let Some(file) = self.by_id.get_mut(&id) else { return };
         let before = file.usage();
         change(file);
@@ -160,7 +165,7 @@ impl Files {
         let _ = self.touch(id, sequence);
     }
 
-    fn publish(&mut self, id: FileId, sequence: u64) {
+    pub(super) fn publish(&mut self, id: FileId, sequence: u64) {
         let Some(key) = self.by_id.get(&id).map(|file| file.key.clone()) else { return };
         let producers = self.displace(&key, id, sequence);
         let mut producer = None;
@@ -255,7 +260,7 @@ impl Files {
     }
 
     /// Takes a path from what has it, for `by`. Returns the producers that were there.
-    fn displace(&mut self, key: &FileKey, by: FileId, sequence: u64) -> FastMap<ProducerId, Producer> {
+    pub(super) fn displace(&mut self, key: &FileKey, by: FileId, sequence: u64) -> FastMap<ProducerId, Producer> {
         let mut producers = FastMap::default();
         if let Some(id) = self.by_key.get(key).copied().filter(|id| *id != by) {
             let _ = self.touch(id, sequence);

@@ -1,5 +1,6 @@
 use super::super::file::{first_byte, list, read, to_token};
 use super::*;
+use crate::shard::listing::Entry;
 
 fn of_list(change: impl FnOnce(&mut v1::ListRequest)) -> ErrorReason {
     let mut request = v1::ListRequest::default();
@@ -34,15 +35,32 @@ fn list_has_bounds() {
 }
 
 #[test]
-fn page_token_leads_back_to_its_path() {
-    let path = FilePath::parse("logs/ä b.log").unwrap();
-    let request = v1::ListRequest { page_token: to_token(&path), ..v1::ListRequest::default() };
-    assert_eq!(list(request).unwrap().after, Some(path));
+fn delimiter_is_one_character() {
+    let delimiter = |text: &str| list(v1::ListRequest { delimiter: text.into(), ..v1::ListRequest::default() });
+    for (text, expected) in [("", None), ("/", Some('/')), ("-", Some('-')), ("\u{e4}", Some('\u{e4}'))] {
+        assert_eq!(delimiter(text).unwrap().delimiter, expected);
+    }
+    for bad in ["//", "ab", "\n", "\u{10ffff}"] {
+        assert_eq!(of_list(|list| list.delimiter = bad.to_owned()), ErrorReason::InvalidField, "{bad:?}");
+    }
+}
+
+fn after(token: String) -> Result<String, Refused> {
+    Ok(list(v1::ListRequest { page_token: token, ..v1::ListRequest::default() })?.from)
+}
+
+#[test]
+fn page_goes_on_behind_what_its_token_names() {
+    let view = crate::shard::testing::view("logs/\u{e4} b.log", 1, crate::apply::view::ViewState::default());
+    assert_eq!(after(to_token(&Entry::File(view.summary()))).unwrap(), "logs/\u{e4} b.log\0");
+    assert_eq!(after(to_token(&Entry::Prefix("logs/".into()))).unwrap(), "logs0", "behind everything below it");
+    assert_eq!(after(String::new()).unwrap(), "");
 }
 
 #[test]
 fn page_token_of_somebody_else_is_refused() {
-    for bad in ["x", "zz", "616", "2e2e", "ff", "a\u{e4}"] {
-        assert_eq!(of_list(|list| list.page_token = bad.to_owned()), ErrorReason::InvalidField, "{bad:?}");
+    let long = format!("p{}", "61".repeat(1025));
+    for bad in ["x", "zz", "6161", "f616", "f2e2e", "fff", "p", "pff", "pf48fbfbf", "f\u{e4}", &long] {
+        assert_eq!(after(bad.to_owned()).unwrap_err().reason, ErrorReason::InvalidField, "{bad:?}");
     }
 }
