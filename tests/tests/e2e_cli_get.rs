@@ -26,7 +26,7 @@ fn content(count: usize) -> Vec<u8> {
 /// A server that has `f`.
 fn with_file(content: &[u8]) -> Server {
     let server = Server::start(Setup::default());
-    let _ = Tool::at(&server, ["append", "f", "--raw"]).run(content).exit(0);
+    let _ = Tool::at(&server, ["put", "-", "f"]).run(content).exit(0);
     server
 }
 
