@@ -104,6 +104,8 @@ pub(crate) struct World {
     pub(crate) files: HashMap<String, File>,
     /// By path and producer.
     pub(crate) uploads: HashMap<(String, String), File>,
+    /// Appends without a session, as they came.
+    pub(crate) singles: Vec<AppendRequest>,
     /// Calls of the file service, as they came.
     pub(crate) calls: Vec<String>,
     /// What these get, one after the other.
@@ -135,6 +137,7 @@ impl World {
             script,
             files: HashMap::new(),
             uploads: HashMap::new(),
+            singles: Vec::new(),
             calls: Vec::new(),
             troubles: VecDeque::new(),
             operations: HashSet::new(),
@@ -267,6 +270,7 @@ impl WriteService for Service {
         let request = request.into_inner();
         let mut world = self.0.lock().unwrap();
         world.contexts.push(context);
+        world.singles.push(request.clone());
         let file = world.files.entry(request.path).or_default();
         let first = file.bytes.len() as u64;
         file.bytes.extend_from_slice(&request.payload.unwrap_or_default().data);

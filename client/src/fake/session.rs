@@ -129,9 +129,11 @@ impl Session {
             return self.serve(frame, true).await; // the earlier refusal stands
         }
         if applied {
-            self.serve(frame, false).await?;
+            self.serve(frame.clone(), false).await?;
         }
-        if let Some(channel) = self.channels.get_mut(&channel) {
+        if let Frame::Finish(_) = frame {
+            self.channels.remove(&channel); // it ends the channel even where it is refused
+        } else if let Some(channel) = self.channels.get_mut(&channel) {
             channel.refused = (seq > 0).then_some(seq);
         }
         self.nack(channel, seq, reason).await
@@ -173,13 +175,12 @@ impl Session {
     }
 
     fn finish(&mut self, finish: &v1::Finish) -> Result<v1::Finished, ErrorReason> {
-        let channel = self.channels.get(&finish.channel).ok_or(ErrorReason::UnknownChannel)?;
+        let channel = &self.channels.remove(&finish.channel).ok_or(ErrorReason::UnknownChannel)?;
         let finished = if uploads::is_upload(channel.mode) {
             uploads::finish(&mut self.world.lock().unwrap(), channel, finish)?
         } else {
             v1::Finished { channel: finish.channel, generation: 1, ..v1::Finished::default() }
         };
-        self.channels.remove(&finish.channel);
         Ok(finished)
     }
 
@@ -209,7 +210,7 @@ impl Session {
         }
         opened.next_offset = file.bytes.len() as u64;
         opened.published = file.published.is_some();
-        opened.upload = upload && !opened.published;
+        opened.upload = upload;
         opened.generation = if upload { 0 } else { u64::from(opened.next_offset > 0) };
         let channel = Channel {
             mode: open.mode(),

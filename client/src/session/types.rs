@@ -115,8 +115,10 @@ pub struct Progress {
     /// Offset of the first byte of the first append whose offset is known.
     pub first_offset: Option<u64>,
     /// Offset after the last byte of the last append whose offset is known. Between the two there may be bytes of
-    /// other producers.
+    /// other producers, or a rotation, with which offsets begin anew.
     pub end_offset: Option<u64>,
+    /// Generation of the file as the last acknowledgement has it; 0: none. A rotation raises it.
+    pub generation: u64,
     /// The lowest level of any acknowledgement.
     pub level: Option<Durability>,
     /// Appends that were there before, from an earlier try; they count as acknowledged.
@@ -137,6 +139,7 @@ impl Progress {
 
     pub(crate) fn reached(&mut self, ack: &v1::Ack, level: Durability) {
         self.last_seq = ack.through_seq;
+        self.generation = ack.generation;
         self.level = Some(self.level.map_or(level, |lowest| lowest.min(level)));
         if let (Some(first), Some(end)) = (ack.first_offset, ack.end_offset) {
             self.first_offset.get_or_insert(first);

@@ -99,6 +99,18 @@ async fn file_that_is_not_the_one_of_the_upload_is_not_published() {
 }
 
 #[tokio::test]
+async fn file_of_another_size_than_the_published_one_is_said_to_be_late() {
+    let fake = Fake::good().await;
+    let client = client(&fake).await;
+    let (_directory, path, bytes) = local();
+    in_time(client.upload_file(&path, "f", options(), |_| ())).await.unwrap();
+    fs::write(&path, &bytes[..90]).unwrap();
+    let error = in_time(client.upload_file(&path, "f", options(), |_| ())).await.unwrap_err();
+    assert_eq!((error.reason(), error.file()), (Some(ErrorReason::UploadFinished), Some("f")));
+    assert!(error.message().contains("95 bytes; the local file has 90"), "{error}");
+}
+
+#[tokio::test]
 async fn file_that_changes_while_it_is_uploaded_is_not_published() {
     let fake = Fake::good().await;
     let client = client(&fake).await;

@@ -2,7 +2,7 @@
 
 use super::in_time;
 use crate::{
-    AppendOnce, Client, Code, ErrorKind, ErrorReason, Outcome, Producer, ReadOptions,
+    AppendOnce, Client, Code, ErrorKind, ErrorReason, Framing, Outcome, Producer, ReadOptions,
     fake::{self, Fake},
 };
 use futures_util::{StreamExt, TryStreamExt};
@@ -45,6 +45,10 @@ async fn single_append_and_write_state_work_without_a_session() {
     let ack = in_time(client.append_once("f", vec!["one".into(), "two".into()], AppendOnce::default())).await.unwrap();
     assert_eq!((ack.first_offset, ack.end_offset), (Some(0), Some(6)));
     assert_eq!(in_time(client.write_state("f", "")).await.unwrap().next_offset, 6);
+    let framed = AppendOnce { framing: Framing::Newline, timestamps: true, ..AppendOnce::default() };
+    in_time(client.append_once("f", vec!["three".into()], framed)).await.unwrap();
+    let sent: Vec<_> = fake.world(|world| world.singles.iter().map(|one| (one.framing(), one.timestamps)).collect());
+    assert_eq!(sent, [(Framing::None, false), (Framing::Newline, true)]);
     let auto = AppendOnce { producer: Producer::Auto, ..AppendOnce::default() };
     let error = in_time(client.append_once("f", vec!["x".into()], auto)).await.unwrap_err();
     assert_eq!((error.reason(), error.outcome()), (Some(ErrorReason::InvalidField), Outcome::NotApplied));

@@ -176,7 +176,7 @@ async fn dropped_upload_is_resumed_by_the_same_producer() {
     assert_eq!((commit.size, commit.crc32c), (Some(100), None), "nobody told the crc32c of what was there");
 
     let mut third = upload(&fake, small()).await;
-    assert_eq!((third.is_published(), third.opened().upload, third.resumed_at()), (true, false, 100));
+    assert_eq!((third.is_published(), third.opened().upload, third.resumed_at()), (true, true, 100));
     let error = in_time(third.write("more".into())).await.unwrap_err();
     assert_eq!((error.reason(), error.outcome()), (Some(ErrorReason::UploadFinished), Outcome::NotApplied));
     assert_eq!(in_time(third.commit(Expected::default())).await.unwrap(), published, "says the same again");
@@ -372,6 +372,18 @@ async fn framed_upload_takes_records() {
 }
 
 #[tokio::test]
+async fn framed_writer_takes_each_write_as_a_record() {
+    let fake = Fake::good().await;
+    let mut file = upload(&fake, UploadOptions { framing: Framing::Newline, ..small() }).await.into_async_write();
+    assert_eq!(in_time(file.write(b"")).await.unwrap(), 0);
+    for record in ["one", "two", "three"] {
+        assert_eq!(in_time(file.write(record.as_bytes())).await.unwrap(), record.len());
+    }
+    in_time(file.shutdown()).await.unwrap();
+    assert_eq!(fake.world(|world| world.bytes("f")), b"one\ntwo\nthree\n");
+}
+
+#[tokio::test]
 async fn framed_appends_are_acked_with_the_offsets_that_they_have_in_the_file() {
     for (framing, timestamps, expected) in [
         (Framing::Newline, false, 10),
@@ -389,6 +401,8 @@ async fn framed_appends_are_acked_with_the_offsets_that_they_have_in_the_file() 
         let second = in_time(writer.append(records()).await.unwrap()).await.unwrap();
         assert_eq!((first.first_offset, first.end_offset), (Some(0), Some(expected)), "{framing:?}");
         assert_eq!((second.first_offset, second.end_offset), (Some(expected), Some(2 * expected)), "{framing:?}");
+        let progress = in_time(writer.finish()).await.unwrap();
+        assert_eq!((progress.acked_bytes, progress.end_offset, progress.generation), (16, Some(2 * expected), 1));
         assert!(fake.world(|world| world.opens[0].framing() == framing && world.opens[0].timestamps == timestamps));
     }
 }
@@ -398,6 +412,7 @@ async fn writer_publishes_on_shutdown_and_not_before() {
     let fake = Fake::start(at_finish(FinishAction::Commit, Act::Cut { applied: true })).await;
     let bytes = content(555);
     let mut file = upload(&fake, small()).await.into_async_write();
+    assert_eq!(in_time(file.write(b"")).await.unwrap(), 0);
     in_time(file.write_all(&bytes)).await.unwrap();
     in_time(file.flush()).await.unwrap();
     assert!(!is_visible(&fake) && file.published().is_none());

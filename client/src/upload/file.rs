@@ -3,6 +3,7 @@
 use super::{Expected, Published, Transferred, Upload, UploadFileOptions};
 use crate::{Client, Error, Result};
 use bytes::{Bytes, BytesMut};
+use inkpot_proto::{error::Refused, v1::ErrorReason};
 use std::{
     fs::{File, Metadata},
     io::{self, Read},
@@ -20,7 +21,7 @@ impl Client {
     /// # Errors
     /// [`Local`](crate::ErrorKind::Local): the file cannot be read, is shorter than what was uploaded of it, or changed
     /// while it was uploaded; nothing was published. `ChecksumMismatch`: the local file is not the one whose upload is
-    /// resumed; abort that. Else as [`Client::upload`], [`Upload::write`](crate::Upload::write) and
+    /// resumed; abort that. `UploadFinished`: an upload of another size is published under the same epoch. Else as [`Client::upload`], [`Upload::write`](crate::Upload::write) and
     /// [`Upload::commit`](crate::Upload::commit).
     pub async fn upload_file(
         &self,
@@ -77,6 +78,10 @@ impl Local {
         progress: &mut (impl FnMut(Transferred) + Send),
     ) -> Result<u64> {
         let (done, total) = (upload.resumed_at(), self.size());
+        if upload.is_published() && done != total {
+            let message = format!("the upload is published, and has {done} bytes; the local file has {total}");
+            return Err(Error::refused(Refused::new(ErrorReason::UploadFinished, message)));
+        }
         let Some(left) = total.checked_sub(done) else {
             return Err(self.fault(format_args!("has {total} bytes, but {done} of it were uploaded before")));
         };

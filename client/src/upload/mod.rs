@@ -62,8 +62,9 @@ impl Client {
     /// Begins an upload to `path`, or goes on with one of the same producer, on a session of its own.
     ///
     /// # Errors
-    /// The server refused for good (with its reason, like `FileExists`), an option is not valid, or nothing was heard of
-    /// the server for as long as [`give_up_after`](crate::ClientBuilder::give_up_after) says.
+    /// The server refused for good (with its reason, like `FileExists`, or `UploadOpen` if the upload was begun with another
+    /// mode or generation), an option is not valid, or nothing was heard of the server for as long as
+    /// [`give_up_after`](crate::ClientBuilder::give_up_after) says.
     pub async fn upload(&self, path: &str, options: UploadOptions) -> Result<Upload> {
         let chunk_bytes = options.check().map_err(|error| error.on(path))?;
         // The chunk that is gathered is in memory too.
@@ -200,7 +201,7 @@ impl Upload {
     /// Takes as many of these bytes as there is room for without waiting; with a framing, all as one record, or none.
     fn gather(&mut self, bytes: &[u8]) -> Result<usize> {
         self.check_open()?;
-        if self.pending.is_some() {
+        if self.pending.is_some() || bytes.is_empty() {
             return Ok(0);
         }
         if self.framed {

@@ -34,8 +34,9 @@ impl UploadMode {
 pub struct UploadOptions {
     /// Whether there may be a file already.
     pub mode: UploadMode,
-    /// Who uploads. A later upload to the same path with the same [`Producer::Named`] goes on where this one stopped;
-    /// give it an epoch, or each run has the next one. [`Producer::None`] is refused: nobody could find the upload again.
+    /// Who uploads. A later upload to the same path with the same [`Producer::Named`] goes on where this one stopped. One
+    /// that is published is known again only if the epoch is given, and the same. [`Producer::None`] is refused: nobody
+    /// could find the upload again.
     pub producer: Producer,
     /// What a chunk must survive before it is acknowledged.
     pub durability: Durability,

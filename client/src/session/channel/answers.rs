@@ -152,16 +152,13 @@ impl Channel {
 
     /// The Open, the Finish or the channel itself was refused.
     fn nack_channel(&mut self, error: Error) -> Result<Then> {
-        let lost = self.is_upload() && error.reason() == Some(ErrorReason::UnknownChannel);
-        if self.phase == Phase::Finishing && lost {
-            // It ended with a Finish before, whose outcome nobody knew: opened again, it tells.
+        if self.phase == Phase::Finishing && error.outcome() == Outcome::NotApplied {
+            self.finish_in_doubt &= error.reason() == Some(ErrorReason::UnknownChannel);
+        }
+        if self.is_upload() && self.phase == Phase::Finishing && ends_by_another_open(&error) {
             self.phase = Phase::Away;
-            self.cursor = 0;
             self.refusal = Some(error);
             return Ok(Then::Retry);
-        }
-        if self.phase == Phase::Finishing && error.outcome() == Outcome::NotApplied {
-            self.finish_in_doubt = false;
         }
         if !error.passes() || (!self.identity.resends() && self.in_doubt()) {
             return Err(error);
@@ -173,4 +170,10 @@ impl Channel {
         self.refusal = Some(error);
         Ok(Then::Retry)
     }
+}
+
+/// A Finish ends its channel even where it is refused, and a server that lost the channel does not know what became of it:
+/// an upload that is opened again tells.
+fn ends_by_another_open(error: &Error) -> bool {
+    error.passes() || error.reason() == Some(ErrorReason::UnknownChannel)
 }
