@@ -31,7 +31,7 @@ Columns:
 #[command(after_help = AFTER_HELP, disable_help_flag = true)]
 pub(crate) struct Args {
     /// Beginning of the paths; without it: all files
-    #[arg(default_value = "")]
+    #[arg(default_value = "", hide_default_value = true)]
     prefix: String,
     /// Show directories down to so many below the prefix; 0: only the sum of all; without it: every one
     #[arg(short = 'd', long, value_name = "DEPTH")]

@@ -187,7 +187,7 @@ async fn remove_below(files: &Files, format: Format, prefix: &str, args: &Args) 
     }
     let shown = if prefix.is_empty() { "everything" } else { prefix };
     if !args.yes && !agreed_to(files, prefix, shown).await? {
-        return Err(Failure::new(Exit::Interrupted, format!("{shown}: nothing was removed")));
+        return Err(Failure::new(Exit::Error, format!("{shown}: nothing was removed")));
     }
     let bar = output::spinner();
     let (mut removed, mut removed_bytes) = (0, 0);

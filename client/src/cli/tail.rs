@@ -99,15 +99,16 @@ async fn follow(files: &Files, path: &str, start: u64, whatever_is_there: bool) 
     Ok(Exit::Done)
 }
 
-/// What became of a file, in words. What is shown after that has this generation.
+/// What became of a file, in words. What is shown after that has this generation; 0: it is not known yet.
 fn became(transition: Transition, generation: u64) -> String {
-    match transition {
-        Transition::Rotated => format!("rotated; going on with generation {generation}"),
-        Transition::Replaced => format!("replaced; going on with generation {generation}, from its beginning"),
-        Transition::Deleted => "removed; waiting for a new file".to_owned(),
-        Transition::Created => format!("there is a new file, generation {generation}"),
-        Transition::Unspecified => format!("generation {generation}"),
-    }
+    let words = match transition {
+        Transition::Rotated => "rotated; going on with the new one",
+        Transition::Replaced => "replaced; going on with the new one, from its beginning",
+        Transition::Deleted => return "removed; waiting for a new file".to_owned(),
+        Transition::Created => "there is a new file",
+        Transition::Unspecified => "it is the same file",
+    };
+    if generation == 0 { words.to_owned() } else { format!("{words}, generation {generation}") }
 }
 
 /// How one ends who follows the content alone; nothing where there was none before.

@@ -53,4 +53,5 @@ fn every_transition_is_told_in_words_of_its_own() {
     let all = [Transition::Rotated, Transition::Replaced, Transition::Deleted, Transition::Created];
     let words: std::collections::BTreeSet<_> = all.into_iter().map(|transition| became(transition, 7)).collect();
     assert_eq!(words.len(), all.len());
+    assert_eq!(became(Transition::Replaced, 0), "replaced; going on with the new one, from its beginning");
 }
