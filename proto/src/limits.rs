@@ -22,6 +22,8 @@ pub const MESSAGE_OVERHEAD_BYTES: usize = 64 << 10;
 pub const MAX_RECORDS_PER_APPEND: usize = 16_384;
 /// Largest piece of a file in one `ReadResponse`, in bytes.
 pub const READ_CHUNK_BYTES: usize = 256 << 10;
+/// Most uploads of one set.
+pub const MAX_SET_FILES: usize = 1_000;
 /// Largest page of `List`, in files.
 pub const MAX_PAGE_SIZE: u32 = 10_000;
 /// Page of `List` if the request names no size, in files.

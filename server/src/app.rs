@@ -8,6 +8,7 @@ use crate::{
     datadir::{self, DataDir, DataDirError, Opening},
     lifecycle,
     rpc::{Services, serve},
+    sets::resolver,
     shard::{Command, ShardHandle},
     telemetry::{Telemetry, Tenants},
 };
@@ -84,6 +85,7 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let services = Arc::new(services);
     let (health, health_service) = tonic_health::server::health_reporter();
     let watching: Vec<_> = running.iter().map(|shard| shard.health.clone()).collect();
+    resolver::start(&services.sets, watching.clone(), &drain, &tasks);
     let watcher = tokio::spawn(lifecycle::report_health(health, watching, drain.clone()));
     // Shards that still recover take requests and answer them when they are open; the health service tells.
     say_hello(&config, address, metrics_address);

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod recovery;
 pub mod route;
 pub mod rpc;
+pub mod sets;
 pub mod shard;
 pub mod telemetry;
 pub mod utc;

@@ -498,7 +498,9 @@ fn ready(pending: &std::collections::VecDeque<Piece>, through: u64) -> Vec<Bytes
         .collect()
 }
 
-fn stored(file: SnapshotFile) -> Stored {
+/// A file as the catalog has it.
+#[must_use]
+pub fn stored(file: SnapshotFile) -> Stored {
     let SnapshotFile { view, key, created, end, sequence, producers, content, upload } = file;
     let staged = view.place().location == Location::Staged;
     let state = view.state();

@@ -110,6 +110,21 @@ impl PlainFiles {
         self.fs().rename(from, to, Existing::Keep)
     }
 
+    /// Makes the name of a path durable, and those of the directories above it, as far as they are there.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn sync_parents(&self, path: &str) -> io::Result<()> {
+        let mut dir = parent(path);
+        while !dir.is_empty() {
+            match self.fs().sync_dir(dir) {
+                Err(error) if displaced(&error).is_none() => return Err(error),
+                _ => dir = parent(dir),
+            }
+        }
+        Ok(())
+    }
+
     fn make_parents(&mut self, path: &str, location: Location) -> io::Result<()> {
         self.forget_dirs();
         let attributes = if location == Location::Staged { Attributes::PRIVATE_DIR } else { self.dir_attributes() };

@@ -6,6 +6,7 @@
 //! how the two are read together.
 
 use super::view::FileView;
+use crate::sets::Outcome;
 use crate::shard::{
     ids::FileKey,
     listing::{Query, behind_prefix},
@@ -40,14 +41,36 @@ enum Entry {
     Present(Arc<FileView>),
     /// The path has no file, whatever the catalog says.
     Absent,
+    /// The path waits for a set.
+    Held(Box<Held>),
+}
+
+/// A path that a set is about to give to another file, or to take away.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// What it has until then.
+    pub now: Option<Arc<FileView>>,
+    /// What it has from then on.
+    pub next: Option<Arc<FileView>>,
+    /// Whether the set has happened; `None` while that is being asked, after a start.
+    pub outcome: Option<Arc<Outcome>>,
 }
 
 impl Entry {
     fn file(&self) -> Option<&Arc<FileView>> {
+        let existing = |view: &&Arc<FileView>| view.state().exists;
         match self {
-            Self::Present(view) => Some(view).filter(|view| view.state().exists),
+            Self::Present(view) => Some(view).filter(existing),
             Self::Absent => None,
+            Self::Held(held) if held.outcome.as_ref().is_some_and(|outcome| outcome.has_happened()) => {
+                held.next.as_ref()
+            }
+            Self::Held(held) => held.now.as_ref().filter(existing),
         }
+    }
+
+    fn is_undecided(&self) -> bool {
+        matches!(self, Self::Held(held) if held.outcome.is_none())
     }
 }
 
@@ -60,6 +83,8 @@ pub enum Found {
     Absent,
     /// Nothing: it has what the catalog says.
     Unknown,
+    /// That is being decided.
+    Undecided,
 }
 
 /// What is known of paths that follow each other. Each part is in order.
@@ -73,6 +98,8 @@ pub struct Stretch {
     pub absent: Vec<FilePath>,
     /// The first text that it says nothing of; `None`: it reaches to the end.
     pub end: Option<String>,
+    /// A path of which it is being decided what it has; what comes behind is not told.
+    pub undecided: Option<FilePath>,
 }
 
 impl Stretch {
@@ -96,7 +123,7 @@ impl Registry {
     pub fn get(&self, key: &FileKey) -> Option<Arc<FileView>> {
         match self.lookup(key) {
             Found::Present(view) => Some(view),
-            Found::Absent | Found::Unknown => None,
+            Found::Absent | Found::Unknown | Found::Undecided => None,
         }
     }
 
@@ -105,6 +132,9 @@ impl Registry {
     pub fn lookup(&self, key: &FileKey) -> Found {
         let tenants = self.read();
         let entry = tenants.get(&key.tenant).and_then(|paths| paths.get(key.path.as_str()));
+        if entry.is_some_and(Entry::is_undecided) {
+            return Found::Undecided;
+        }
         match entry.map(Entry::file) {
             Some(Some(view)) => Found::Present(Arc::clone(view)),
             Some(None) => Found::Absent,
@@ -129,6 +159,10 @@ impl Registry {
                     break;
                 }
                 looked_at += 1;
+                if entry.is_undecided() {
+                    stretch.undecided = Some(path.clone());
+                    return stretch;
+                }
                 match (entry.file(), query.common(path.as_str())) {
                     (None, _) => stretch.absent.push(path.clone()),
                     (Some(view), None) => stretch.files.push((path.clone(), Arc::clone(view))),
@@ -158,6 +192,16 @@ impl Registry {
     /// The path has lost its file. Stays until [`Registry::drop_absent`], because the catalog may have a row of it.
     pub fn set_absent(&self, key: FileKey) {
         put(&mut self.write(), key, Entry::Absent);
+    }
+
+    /// The path waits for a set, until something else is said of it.
+    pub fn hold(&self, key: FileKey, held: Held) {
+        put(&mut self.write(), key, Entry::Held(Box::new(held)));
+    }
+
+    /// Nothing is known of the path: it has what the catalog says.
+    pub fn forget(&self, key: &FileKey) {
+        remove(&mut self.write(), key);
     }
 
     /// Forgets paths that had no file at a checkpoint whose catalog is saved: it has no row of them. Those that have a

@@ -5,7 +5,6 @@ use crate::{
     admission::Tenant,
     shard::{
         SessionLink, WriteState,
-        operation::Done,
         outbox::{Ack, Event},
     },
     telemetry::{Acked, ShardMetrics},
@@ -41,7 +40,16 @@ enum Draft {
     Ack { session: Arc<SessionLink>, channel: u32, ack: Ack, records: u64, since: Instant },
     Event(Arc<SessionLink>, Event),
     State(oneshot::Sender<Result<WriteState, Refused>>, WriteState),
-    Done(oneshot::Sender<Result<Done, Refused>>, Result<Done, Refused>),
+    Later(Later),
+}
+
+/// Something that is told when the commit is through, or that it failed.
+struct Later(Box<dyn FnOnce(Option<&Refused>) + Send>);
+
+impl std::fmt::Debug for Later {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Later")
+    }
 }
 
 /// See the module.
@@ -101,9 +109,16 @@ impl Answers {
         self.0.push(Draft::State(reply, state));
     }
 
-    /// Answers an operation in its turn.
-    pub fn done(&mut self, reply: oneshot::Sender<Result<Done, Refused>>, done: Result<Done, Refused>) {
-        self.0.push(Draft::Done(reply, done));
+    /// Answers a request in its turn: if the commit fails, that it is not known what became of it, or, if it was refused
+    /// anyway, that the shard is closed.
+    pub fn later<T: Send + 'static>(&mut self, reply: oneshot::Sender<Result<T, Refused>>, answer: Result<T, Refused>) {
+        self.0.push(Draft::Later(Later(Box::new(move |failed| {
+            let _ = reply.send(match (failed, answer) {
+                (None, answer) => answer,
+                (Some(refused), Ok(_)) => Err(refused.clone()),
+                (Some(_), Err(_)) => Err(closed("the request was not carried out")),
+            });
+        }))));
     }
 
     /// How many appends wait to be acknowledged.
@@ -121,7 +136,7 @@ impl Answers {
             match draft {
                 Draft::Event(session, event) => session.outbox.push(event),
                 Draft::State(reply, state) => _ = reply.send(Ok(state)),
-                Draft::Done(reply, done) => _ = reply.send(done),
+                Draft::Later(Later(tell)) => tell(None),
                 Draft::Ack { session, channel, mut ack, .. } => {
                     ack.level = level;
                     if level == Durability::Synced {
@@ -161,8 +176,7 @@ impl Answers {
                 }
                 Draft::Event(session, event) => session.outbox.push(unrevealing(event)),
                 Draft::State(reply, _) => _ = reply.send(Err(closed("the question was not answered"))),
-                Draft::Done(reply, Ok(_)) => _ = reply.send(Err(refused.clone())),
-                Draft::Done(reply, Err(_)) => _ = reply.send(Err(closed("the operation was not carried out"))),
+                Draft::Later(Later(tell)) => tell(Some(refused)),
             }
         }
     }

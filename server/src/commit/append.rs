@@ -197,6 +197,7 @@ impl ShardWriter {
     fn make_plain(&mut self, id: FileId, now: Instant) -> Result<(), Box<Refused>> {
         let Some(file) = self.files.get(id).filter(|file| !file.created) else { return Ok(()) };
         let view = Arc::clone(&file.view);
+        self.check_lock(&file.key)?;
         self.account.reserve_file(&file.key.tenant)?;
         let made = self.plain.create(&view.key(), id);
         let made = made.map_err(|error| Box::new(self.refuse_making(&error, &view)))?;

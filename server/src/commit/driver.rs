@@ -349,6 +349,7 @@ impl Shard {
             Command::Writes(batch) => writer.push_batch(batch, now),
             Command::Flush => writer.turns().flush(),
             Command::Lookup { key, reply } => _ = reply.send(Ok(writer.lookup(&key)?)),
+            Command::Step(step) => writer.push_step(*step),
             Command::AllotId { reply } => _ = reply.send(Ok(writer.allot_id())),
             Command::Staged { items, outcome } => {
                 if let Err(error) = outcome {
@@ -549,6 +550,7 @@ fn refuse(command: Command, refused: &Refused) {
         }
         Command::Staged { items, .. } => items.into_iter().for_each(|item| refuse_item(item, refused)),
         Command::AllotId { reply } => _ = reply.send(Err(refused.clone())),
+        Command::Step(step) => step.refuse(refused.clone()),
         Command::Lookup { reply, .. } => _ = reply.send(Err(refused.clone())),
         Command::Flush | Command::Apply(_) | Command::Stop => {}
         command => {

@@ -5,6 +5,7 @@ use super::{ShardError, ShardWriter};
 use crate::{
     apply::{
         names::Moved,
+        registry::Held,
         view::{FileView, Gone, Location, Place, Seen},
     },
     shard::ids::{FileId, FileKey},
@@ -26,6 +27,14 @@ pub(super) enum Effect {
     Adopt { id: FileId, over: Option<FileId> },
     /// A file takes no more appends.
     Seal { id: FileId },
+    /// A path waits for a set.
+    Hold { key: FileKey, held: Held },
+    /// A set does not happen: a path is as it was. The catalog may have a row of it.
+    Release { key: FileKey, has_row: bool },
+    /// A file has a path of another shard, which has its inode by now.
+    Leave { id: FileId },
+    /// A file comes from another shard.
+    Arrive { id: FileId, from: FileKey, over: Option<FileId> },
 }
 
 /// The paths that effects of a commit are about: whoever looks at the directory tree there has to wait for them.
@@ -77,6 +86,29 @@ impl ShardWriter {
             Effect::Rename { id, from, over } => self.give_path(*id, from, *over),
             Effect::Rotate { id, from, next } => self.begin_anew(*id, from, *next),
             Effect::Adopt { id, over } => self.show_adopted(*id, *over),
+            Effect::Hold { key, held } => {
+                self.registry.hold(key.clone(), held.clone());
+                Ok(())
+            }
+            Effect::Release { key, has_row } => {
+                self.release(key, *has_row);
+                Ok(())
+            }
+            Effect::Leave { id } => {
+                if let Some(view) = self.view_of(*id) {
+                    self.registry.set_absent(view.key());
+                    self.retire(&view, Gone::Left, None);
+                }
+                Ok(())
+            }
+            Effect::Arrive { id, from, over } => {
+                self.give_path(*id, from, *over)?;
+                let Some(view) = self.view_of(*id) else { return Ok(()) };
+                // The shard that it comes from forgets it next: the move has to be durable by then.
+                let synced =
+                    self.plain.sync_parents(&from.plain_path()).and_then(|()| self.plain.sync_parents(&view.path()));
+                synced.map_err(|source| failed(&view, source))
+            }
             Effect::Seal { id } => {
                 if let Some(view) = self.view_of(*id) {
                     view.state().sealed = true;
@@ -141,6 +173,15 @@ impl ShardWriter {
         self.registry.insert_moved(Arc::clone(&view), from);
         view.changed.notify_waiters();
         Ok(())
+    }
+
+    fn release(&self, key: &FileKey, has_row: bool) {
+        let present = self.files.id_of(key).and_then(|id| self.files.get(id)).filter(|file| file.created);
+        match present {
+            Some(file) => self.registry.insert(Arc::clone(&file.view)),
+            None if has_row => self.registry.set_absent(key.clone()),
+            None => self.registry.forget(key),
+        }
     }
 
     fn begin_anew(&mut self, id: FileId, from: &FileKey, next: FileId) -> Result<(), ShardError> {

@@ -10,6 +10,7 @@ mod effects;
 mod open;
 mod operations;
 mod quota;
+mod sets;
 pub mod stager;
 mod uploads;
 
@@ -27,13 +28,14 @@ use crate::{
     catalog::{Catalog, CatalogError, Progress},
     config::Config,
     recovery::Recovered,
+    sets::Step,
     shard::{
         Batch, SessionLink,
         decide::Channel,
         ids::{FastMap, FileId, FileKey},
         operation::Action,
-        record::Encoder,
-        state::Files,
+        record::{Encoder, SetId},
+        state::{File, Files},
         turns::{Item, Turns},
     },
     telemetry::{
@@ -57,7 +59,7 @@ use inkpot_wal::{
 use quota::Account;
 use stager::Job;
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -151,6 +153,12 @@ pub struct ShardWriter {
     staging: usize,
     /// Uploads may have expired.
     expiry_due: bool,
+    /// Files that are frozen for a set that has no parts here yet.
+    frozen: FastMap<SetId, FileId>,
+    /// Steps of sets that wait.
+    steps: VecDeque<Step>,
+    /// Sets that this shard may not decide to happen any more: somebody was told that they do not.
+    refused_sets: HashSet<SetId>,
     /// Makes generations of this folder other ones than those of any other.
     salt: u64,
     /// What tenants are charged for.
@@ -189,7 +197,7 @@ impl ShardWriter {
         let Recovered { catalog, mut files, plain, log, running, salt } = recovered;
         let account = Account::new(admission, &mut files);
         backlog.set_synced(log.synced_sequence());
-        Self {
+        let writer = Self {
             number: metrics.number,
             fs,
             config,
@@ -219,6 +227,9 @@ impl ShardWriter {
             jobs: Vec::new(),
             staging: 0,
             expiry_due: false,
+            frozen: FastMap::default(),
+            refused_sets: HashSet::new(),
+            steps: VecDeque::new(),
             salt,
             account,
             retained: Vec::new(),
@@ -232,7 +243,9 @@ impl ShardWriter {
             oldest: None,
             traces: Vec::new(),
             trace: None,
-        }
+        };
+        writer.hold_recovered();
+        writer
     }
 
     /// Tells which channels a failure took away.
@@ -253,7 +266,7 @@ impl ShardWriter {
     /// Until when the next commit may wait; `None` if there is nothing to commit or it has to wait for the applier.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        let waits_no_longer = (self.held_back.is_some() || self.expiry_due).then_some(now);
+        let waits_no_longer = (self.held_back.is_some() || self.expiry_due || !self.steps.is_empty()).then_some(now);
         waits_no_longer.or_else(|| self.turns.due(now)).filter(|_| !self.is_held())
     }
 
@@ -280,7 +293,7 @@ impl ShardWriter {
             self.expire_uploads(now);
         }
         while self.encoder.is_empty() || self.encoder.len() < enough {
-            let Some(item) = self.held_back.take().or_else(|| self.turns.take()) else { break };
+            let Some(item) = self.next_item() else { break };
             if self.has_to_wait(&item) {
                 self.held_back = Some(item);
                 break;
@@ -329,17 +342,7 @@ impl ShardWriter {
         let changed = changed.iter().filter_map(|id| self.files.get(*id)).filter(|file| file.named);
         let (gone, there): (Vec<_>, Vec<_>) = changed.partition(|file| file.gone.is_some());
         let removed = gone.iter().map(|file| Arc::clone(&file.view)).collect();
-        let files = there.into_iter().map(|file| SnapshotFile {
-            view: Arc::clone(&file.view),
-            key: file.key.clone(),
-            created: file.created,
-            end: file.end,
-            sequence: file.sequence,
-            producers: file.producers.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
-            content: file.content.clone(),
-            upload: file.upload.clone(),
-        });
-        let files = files.collect();
+        let files = there.into_iter().map(snapshot_of).collect();
         let progress = Progress { mark, running: self.running_seconds(now) };
         let usage = self.files.usage().map(|(tenant, usage)| (tenant.clone(), usage)).collect();
         let unbound = self.files.take_unbound();
@@ -356,9 +359,10 @@ impl ShardWriter {
         self.log.release(mark)?;
         self.registry.drop_absent(&std::mem::take(&mut self.unbound));
         self.expiry_due = self.files.has_uploads();
-        let idle = |file: &&crate::shard::state::File| {
+        let idle = |file: &&File| {
             file.channels == 0
                 && file.upload.is_none()
+                && file.frozen.is_none()
                 && !self.files.is_changed(file.view.id)
                 && file.view.state().pending.is_empty()
         };
@@ -387,6 +391,7 @@ impl ShardWriter {
     pub fn is_settled(&self, mark: &Mark) -> bool {
         self.turns.is_empty()
             && self.held_back.is_none()
+            && self.steps.is_empty()
             && self.staging == 0
             && self.files.is_unchanged()
             && mark.sequence <= self.log.synced_sequence()
@@ -406,8 +411,8 @@ impl ShardWriter {
         for cell in [&self.metrics.queue_appends, &self.metrics.queue_size, &self.metrics.channels] {
             cell.set(0);
         }
-        let mut lost = self.lost;
-        if let Some((session, number, seq)) = self.in_hand {
+        let mut lost = std::mem::take(&mut self.lost);
+        if let Some((session, number, seq)) = self.in_hand.take() {
             session.refuse_append(number, seq, Box::new(refused.clone()));
             session.refuse_channel(number, Box::new(refused.clone()));
             lost.insert((session.id, number));
@@ -415,7 +420,8 @@ impl ShardWriter {
         let closed = closed("the append was not taken");
         let unstaged = std::mem::take(&mut self.jobs).into_iter().map(Job::into_item);
         let waiting = self.held_back.take().into_iter().chain(unstaged).collect::<Vec<_>>();
-        for item in waiting.into_iter().chain(std::iter::from_fn(|| self.turns.take())) {
+        waiting.into_iter().for_each(|item| refuse_item(item, &closed));
+        while let Some(item) = self.next_item() {
             refuse_item(item, &closed);
         }
         for ((session, number), channel) in self.channels.drain() {
@@ -456,6 +462,13 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// What is to be taken next.
+    fn next_item(&mut self) -> Option<Item> {
+        let step = |step| Item::Step(Box::new(step));
+        let first = self.held_back.take().or_else(|| self.steps.pop_front().map(step));
+        first.or_else(|| self.turns.take())
+    }
+
     /// Whether an item looks at a part of the directory tree that this commit changes.
     fn has_to_wait(&self, item: &Item) -> bool {
         let of_channel = |session: &SessionLink, number: u32| {
@@ -475,6 +488,7 @@ impl ShardWriter {
                 [Some(&operation.key), to].into_iter().flatten().any(|key| self.touched_paths.relate_to(key))
             }
             Item::Passed(item) => self.has_to_wait(item),
+            Item::Step(_) => true,
             Item::Staged { .. } | Item::Finish { .. } | Item::SessionEnded(_) | Item::WriteState { .. } => false,
         }
     }
@@ -508,6 +522,7 @@ impl ShardWriter {
                 item => return self.take(item, now),
             },
             Item::Operation(operation) => return self.operate(*operation, now),
+            Item::Step(step) => return self.step(*step, now),
             Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
                 Ok(state) => {
                     self.sync_wanted = true;
@@ -620,6 +635,20 @@ impl ShardWriter {
     }
 }
 
+/// A file as it is now.
+fn snapshot_of(file: &File) -> SnapshotFile {
+    SnapshotFile {
+        view: Arc::clone(&file.view),
+        key: file.key.clone(),
+        created: file.created,
+        end: file.end,
+        sequence: file.sequence,
+        producers: file.producers.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
+        content: file.content.clone(),
+        upload: file.upload.clone(),
+    }
+}
+
 /// The refusal of an append whose commit failed.
 #[must_use]
 pub fn unknown(error: &dyn std::error::Error) -> Refused {
@@ -646,6 +675,7 @@ pub fn refuse_item(item: Item, refused: &Refused) {
         Item::StagedFinish { session, channel, .. } => session.refuse_channel(channel, Box::new(refused.clone())),
         Item::Passed(item) => refuse_item(*item, refused),
         Item::Operation(operation) => _ = operation.reply.send(Err(refused.clone())),
+        Item::Step(step) => step.refuse(refused.clone()),
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),
     }
 }

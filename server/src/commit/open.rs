@@ -325,7 +325,8 @@ impl ShardWriter {
         if let Some(id) = self.load(key)? {
             return Ok(Ok(id));
         }
-        if let Err(refused) = check_vacant(self.fs.as_ref(), key, self.number) {
+        let vacant = self.check_lock(key).and_then(|()| check_vacant(self.fs.as_ref(), key, self.number));
+        if let Err(refused) = vacant {
             return Ok(Err(refused));
         }
         let (id, generation) = self.allot();
@@ -394,7 +395,7 @@ pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>, shard: u
     }
 }
 
-fn view_from_catalog(id: FileId, row: &FileRow, shard: u32) -> FileView {
+pub(super) fn view_from_catalog(id: FileId, row: &FileRow, shard: u32) -> FileView {
     let state = ViewState {
         exists: row.created,
         committed: row.end,

@@ -22,9 +22,9 @@ impl ShardWriter {
         self.sync_wanted = true;
         let outcome = self.try_operate(&key, if_generation, operator.as_ref(), &action, now);
         match outcome {
-            Ok(outcome) => self.answers.done(reply, outcome),
+            Ok(outcome) => self.answers.later(reply, outcome),
             Err(error) => {
-                self.answers.done(reply, Err(closed("the operation was not carried out")));
+                self.answers.later(reply, Err::<Done, _>(closed("the operation was not carried out")));
                 return Err(error.into());
             }
         }
@@ -64,12 +64,14 @@ impl ShardWriter {
                 }
             }
         }
+        self.check_lock(key)?;
+        if let Action::Rename { to, .. } = action {
+            self.check_lock(to)?;
+        }
         if let Action::Adopt(prepared) = action {
             return self.adopt(key, source, if_generation, prepared, now);
         }
-        let created = source.filter(|id| self.files.get(*id).is_some_and(|file| file.created));
-        let id = created.ok_or_else(|| not_found(key))?;
-        self.check_generation(id, key, if_generation)?;
+        let id = self.check_source(key, source, if_generation)?;
         if let Some(operator) = operator {
             self.check_operator(id, operator, now)?;
         }
@@ -84,8 +86,31 @@ impl ShardWriter {
         }
     }
 
+    /// The file that an operation is about.
+    pub(super) fn check_source(
+        &self,
+        key: &FileKey,
+        present: Option<FileId>,
+        if_generation: Option<u64>,
+    ) -> Result<FileId, Refused> {
+        let created = present.filter(|id| self.files.get(*id).is_some_and(|file| file.created));
+        let Some(id) = created else { return Err(self.not_found(key)) };
+        self.check_generation(id, key, if_generation)?;
+        Ok(id)
+    }
+
+    /// What there is instead of a file.
+    fn not_found(&self, key: &FileKey) -> Refused {
+        let found = self.fs.metadata(&key.plain_path());
+        if found.is_ok_and(|found| found.kind == inkpot_wal::fs::Kind::Directory) {
+            let text = format!("{key} is a directory with files in it; remove those below it (DeletePrefix)");
+            return Refused::new(ErrorReason::DirectoryNotEmpty, text);
+        }
+        not_found(key)
+    }
+
     /// Whether the operation was done before, by this producer under this seq.
-    fn find_done(&self, id: FileId, operator: &Operator, action: &Action) -> Result<Option<Done>, Refused> {
+    pub(super) fn find_done(&self, id: FileId, operator: &Operator, action: &Action) -> Result<Option<Done>, Refused> {
         let Some(file) = self.files.get(id) else { return Ok(None) };
         let Some(known) = file.producers.get(&operator.producer) else { return Ok(None) };
         if known.epoch != operator.epoch || operator.seq > known.last_seq {
@@ -104,7 +129,7 @@ impl ShardWriter {
     }
 
     /// Whether a producer may do the operation now; makes it known.
-    fn check_operator(&mut self, id: FileId, operator: &Operator, now: Instant) -> Result<(), Refused> {
+    pub(super) fn check_operator(&mut self, id: FileId, operator: &Operator, now: Instant) -> Result<(), Refused> {
         let Operator { producer, epoch, seq } = operator;
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let known = file.producers.get(producer).map(|known| (known.epoch, known.last_seq));

@@ -10,7 +10,7 @@ use crate::{
     apply::{plain::check_vacant, view::Gone},
     catalog::CatalogError,
     shard::{
-        Ending, Mode, Open, SessionLink, Write, WriteBody,
+        Ending, Mode, Open, SessionLink, Write, WriteBody, being_decided,
         decide::{Channel, Staging, check_fence, check_path},
         ids::{FileId, FileKey, ProducerId},
         outbox::{Event, OpenState},
@@ -32,6 +32,9 @@ impl ShardWriter {
         let present = self.load(&open.key)?;
         if let Some((producer, epoch)) = &open.producer {
             if let Some(id) = self.files.upload_of(&open.key, producer) {
+                if self.files.get(id).is_some_and(|file| file.frozen.is_some()) {
+                    return Ok(Err(being_decided(&open.key)));
+                }
                 return Ok(self.check_terms(id, open).map(|()| (id, false)));
             }
             let origin = present.and_then(|id| self.files.get(id)).and_then(|file| file.content.origin.as_ref());
@@ -274,6 +277,7 @@ impl ShardWriter {
         let Some(file) = self.files.get(id) else { return Err(closed("the upload is not open any more")) };
         let Some(Upload { replace, if_generation, .. }) = file.upload else { return Ok(()) };
         let key = file.key.clone();
+        self.check_lock(&key)?;
         self.check_target(&key, replace, if_generation)?;
         let over = self.files.id_of(&key);
         if over.is_none_or(|over| self.files.get(over).is_none_or(|file| !file.created)) {
@@ -286,7 +290,7 @@ impl ShardWriter {
 
     /// Lets go of an upload that is not published.
     pub(super) fn discard(&mut self, id: FileId, now: Instant) {
-        let Some(file) = self.files.get(id).filter(|file| file.upload.is_some() && file.gone.is_none()) else { return };
+        let Some(file) = self.files.get(id).filter(|file| is_discardable(file)) else { return };
         let view = Arc::clone(&file.view);
         self.record(&Record::Remove { id, heir: None }, now);
         view.state().gone = Some(Gone::Deleted);
@@ -314,6 +318,11 @@ impl ShardWriter {
             self.discard(id, now);
         }
     }
+}
+
+/// Whether it is an upload that no set holds.
+fn is_discardable(file: &File) -> bool {
+    file.upload.is_some() && file.gone.is_none() && file.frozen.is_none()
 }
 
 /// Whether an upload is what its sender says that it is.

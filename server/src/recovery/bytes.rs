@@ -97,7 +97,7 @@ impl<'a> Bringer<'a> {
         for id in touched {
             let Some(file) = self.files.get(*id) else { continue };
             let view = Arc::clone(&file.view);
-            if file.created && file.gone.is_none() {
+            if file.created && file.takes_bytes() {
                 self.settle(*id, &view, file.end)?;
                 if !self.barred.contains(id) {
                     unsynced.push(Arc::clone(&view));
@@ -144,7 +144,7 @@ impl<'a> Bringer<'a> {
         loop {
             let mut open = Vec::with_capacity(FILES_AT_ONCE);
             for (id, parts) in gathered.by_ref().take(FILES_AT_ONCE) {
-                let Some(file) = self.files.get(id).filter(|file| file.gone.is_none()) else { continue };
+                let Some(file) = self.files.get(id).filter(|file| file.takes_bytes()) else { continue };
                 let view = Arc::clone(&file.view);
                 let ours = self.check(id, &view, file.end)?;
                 if let (Ours::Yes(plain), Some((first, ..))) = (&ours, parts.first()) {

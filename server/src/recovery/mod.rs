@@ -20,7 +20,7 @@ use crate::{
     shard::{
         codec::Undecodable,
         ids::{FileId, FileKey},
-        record::{self, Record},
+        record::{self, Part, Record},
         state::{File, Files},
     },
 };
@@ -262,7 +262,7 @@ struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    fn new(ground: &'a Ground<'a>, catalog: &'a Catalog, running: u64) -> Result<Self, CatalogError> {
+    fn new(ground: &'a Ground<'a>, catalog: &'a Catalog, running: u64) -> Result<Self, RecoveryError> {
         let files = Files::new(ground.config.producers.remembered);
         let mut files = files.going_on(catalog.usage()?, ground.registry.views());
         for stored in catalog.uploads()? {
@@ -270,10 +270,22 @@ impl<'a> Fold<'a> {
             files.insert(from_catalog(stored, view, ground.number));
         }
         let (touched, fresh, plain_ends, places) = Default::default();
-        Ok(Self { ground, catalog, running, files, touched, fresh, plain_ends, places })
+        let mut fold = Self { ground, catalog, running, files, touched, fresh, plain_ends, places };
+        let sets = catalog.sets()?;
+        if !sets.is_empty() {
+            // They are as of the mark, and change no file.
+            decode(&sets, 0, |record| fold.take(record, 0))?;
+        }
+        Ok(fold)
     }
 
     fn take(&mut self, record: Record, sequence: u64) -> Result<(), RecoveryError> {
+        if matches!(
+            record,
+            Record::Prepare { .. } | Record::Decide { .. } | Record::Settle { .. } | Record::Close { .. }
+        ) {
+            return self.take_step(&record, sequence);
+        }
         let id = record.id();
         let is_new = matches!(record, Record::Name { .. } | Record::Upload { .. } | Record::Adopt { .. });
         if self.files.get(id).is_none() && !self.load(id)? && !is_new {
@@ -309,6 +321,39 @@ impl<'a> Fold<'a> {
         if is_about_names {
             self.note_place(id);
         }
+        Ok(())
+    }
+
+    /// A record about a set.
+    fn take_step(&mut self, record: &Record, sequence: u64) -> Result<(), RecoveryError> {
+        if let Record::Prepare { part: Part::Leave { file }, .. } = record
+            && self.files.get(*file).is_none()
+            && !self.load(*file)?
+        {
+            return Err(RecoveryError::Stranger { sequence, id: *file });
+        }
+        let held = match record {
+            Record::Settle { id, commit: true } => self.files.sets().held(*id).cloned(),
+            _ => None,
+        };
+        let mut moved = Vec::new();
+        for part in held.into_iter().flat_map(|held| held.parts) {
+            if let Some(displaced) = self.files.paths_of(&part).map(|key| self.id_at(&key)).transpose()?.flatten() {
+                self.note_place(displaced);
+            }
+            let (Part::Publish { upload: id } | Part::Leave { file: id }) = &part else {
+                let Part::Arrive { file, from } = part else { continue };
+                let location =
+                    if file.row.content.compressed.is_some() { Location::Compressed } else { Location::Plain };
+                self.places.entry(file.id).or_default().push(Place { key: from, location });
+                moved.push(file.id);
+                continue;
+            };
+            self.note_place(*id);
+            moved.push(*id);
+        }
+        self.files.apply(record, sequence, self.running);
+        moved.into_iter().for_each(|id| self.note_place(id));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::{
     apply::{
         names::Moved,
         plain::{PlainFiles, displaced},
-        view::{FileView, Location, Place, staged_path},
+        view::{FileView, Gone, Location, Place, staged_path},
     },
     datadir::layout,
     shard::{
@@ -37,7 +37,11 @@ pub(super) fn settle(
     plain: &mut PlainFiles,
 ) -> Result<(), RecoveryError> {
     let staged = scan_staging(ground)?;
-    let renamed = || places.iter().filter_map(|(id, places)| files.get(*id).map(|file| (file, places)));
+    let renamed = || {
+        let there = places.iter().filter_map(|(id, places)| files.get(*id).map(|file| (file, places)));
+        // What left is another shard's.
+        there.filter(|(file, _)| file.gone != Some(Gone::Left))
+    };
     for (file, places) in renamed() {
         put_aside(ground.fs.as_ref(), file, places, &staged)?;
     }
@@ -164,6 +168,10 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
     state.crc32c = file.content.crc32c;
     state.compressed = file.content.compressed;
     state.gone = file.gone;
+    if file.frozen.is_some() && file.created {
+        // All of it was in its plain file, synced, before it was held for a set.
+        (state.committed, state.applied, state.synced) = (file.end, file.end, file.end);
+    }
     if file.gone.is_some() {
         state.drop_pending();
         state.successor = successor(files, file);

@@ -61,6 +61,8 @@ impl Files {
             let entries = shard.list(query.clone()).await?;
             Ok::<_, Refused>(entries.into_iter().map(|entry| (entry, shard.number)))
         });
+        // A set that happens meanwhile is in all of these pages, or in none.
+        let _moment = self.0.sets.visibility.read().await;
         let mut found: Vec<_> = try_join_all(pages).await?.into_iter().flatten().collect();
         found.sort_by(|(one, _), (other, _)| one.text().cmp(other.text()));
         // More than one shard may have files below a prefix.
@@ -143,9 +145,10 @@ impl FileService for Files {
 
     async fn commit_files(
         &self,
-        _: Request<v1::CommitFilesRequest>,
+        request: Request<v1::CommitFilesRequest>,
     ) -> Result<Response<v1::CommitFilesResponse>, Status> {
-        Err(not_yet("CommitFiles"))
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.commit_files(tenant, request.into_inner()).await?))
     }
 }
 

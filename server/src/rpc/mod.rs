@@ -24,6 +24,7 @@ use crate::{
     admission::Admission,
     config::Config,
     route,
+    sets::Sets,
     shard::{SessionLink, ShardHandle, ids::FileKey, outbox::Outbox},
     telemetry::{Calls, Telemetry, Waits, trace::Tracing},
 };
@@ -55,6 +56,8 @@ pub struct Services {
     pub fs: Arc<dyn FileSystem>,
     /// Cancelled when the server begins to stop: sessions take no more and end.
     pub drain: CancellationToken,
+    /// What leads sets through.
+    pub sets: Arc<Sets>,
     /// Which appends are traced.
     pub tracing: Tracing,
     /// How long appends wait for permits.
@@ -82,7 +85,8 @@ impl Services {
         let sessions = Arc::new(Semaphore::new(config.limits.sessions as usize));
         let (tracing, waits, calls) = (telemetry.tracing(&config), telemetry.waits(), telemetry.calls());
         let next_session = AtomicU64::new(1);
-        Self { shards, admission, config, fs, drain, tracing, waits, calls, tasks, sessions, next_session }
+        let sets = Arc::new(Sets::new(Arc::clone(&shards), Arc::clone(&fs), drain.clone()));
+        Self { shards, admission, config, fs, drain, sets, tracing, waits, calls, tasks, sessions, next_session }
     }
 
     /// Index of the shard that owns a file.

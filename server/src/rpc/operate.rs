@@ -67,11 +67,41 @@ impl Services {
         let to = FileKey { tenant, path: convert::path(&request.to)? };
         let operator = checks::operator(request.operator)?;
         if self.shard(&from).number != self.shard(&to).number {
-            return Err(Refused::new(ErrorReason::Unimplemented, "the new path belongs to another shard"));
+            return self.move_to_shard(from, to, request.replace, request.if_generation, operator).await;
         }
         let action = Action::Rename { to, replace: request.replace };
         let done = self.operate(from, request.if_generation, operator, action).await?;
         Ok(v1::RenameResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    /// Gives a file a path of another shard; goes on to its end if the caller hangs up.
+    async fn move_to_shard(
+        &self,
+        from: FileKey,
+        to: FileKey,
+        replace: bool,
+        if_generation: Option<u64>,
+        operator: Option<Operator>,
+    ) -> Result<v1::RenameResponse, Refused> {
+        self.refuse_if_draining()?;
+        let sets = Arc::clone(&self.sets);
+        let moving = self.tasks.spawn(async move { sets.rename(from, to, replace, if_generation, operator).await });
+        let done = moving.await.unwrap_or_else(|_| Err(failed_meanwhile()))?;
+        Ok(v1::RenameResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    /// Publishes a set of uploads; goes on to its end if the caller hangs up.
+    pub(super) async fn commit_files(
+        &self,
+        tenant: TenantName,
+        request: v1::CommitFilesRequest,
+    ) -> Result<v1::CommitFilesResponse, Refused> {
+        let uploads = checks::set(tenant, request)?;
+        self.refuse_if_draining()?;
+        let sets = Arc::clone(&self.sets);
+        let publishing = self.tasks.spawn(async move { sets.publish(uploads).await });
+        let generations = publishing.await.unwrap_or_else(|_| Err(failed_meanwhile()))?;
+        Ok(v1::CommitFilesResponse { generations })
     }
 
     /// Cuts a file: its beginning is copied aside first, which changes nothing, and takes its place then.
@@ -174,6 +204,10 @@ impl Services {
         let files = &self.config.files;
         Attributes { mode: files.file_mode, uid: files.owner, gid: files.group }
     }
+}
+
+fn failed_meanwhile() -> Refused {
+    Refused::new(ErrorReason::OutcomeUnknown, "the server has failed; whether it happened is not known, ask again")
 }
 
 /// Makes a directory in staging, and those above it.

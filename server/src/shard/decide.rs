@@ -129,12 +129,16 @@ fn check(file: &File, producer: Option<&Producer>, channel: &Channel, wish: &Wis
 /// Whether the path that the channel was opened with still leads to its file.
 ///
 /// # Errors
-/// GENERATION_CHANGED; UPLOAD_NOT_FOUND if it was an upload.
+/// GENERATION_CHANGED; UPLOAD_NOT_FOUND if it was an upload; BEING_DECIDED while it may leave.
 pub fn check_path(file: &File, channel: &Channel) -> Result<(), Refused> {
+    let key = &channel.key;
+    if file.frozen.is_some() {
+        let text = format!("file {key} is about to have another path; open it again when that is decided");
+        return Err(Refused::new(ErrorReason::BeingDecided, text));
+    }
     if file.gone.is_none() && !channel.stale {
         return Ok(());
     }
-    let key = &channel.key;
     if file.upload.is_some() {
         let text = format!("the upload to {key} is gone: it was discarded or has expired; begin anew");
         return Err(Refused::new(ErrorReason::UploadNotFound, text));

@@ -1,7 +1,7 @@
 //! Pages of a shard's files: the catalog's rows under what the registry knows better. Each text that a page may begin
 //! at is an inclusive bound in byte order, and need not be a path.
 
-use super::{Command, FileSummary, ShardHandle};
+use super::{Command, FileSummary, ShardHandle, being_decided, ids::FileKey};
 use crate::{
     apply::{
         Request,
@@ -163,6 +163,10 @@ impl ShardHandle {
 
     fn read_page(&self, query: &Query) -> Result<Vec<Entry>, Unlisted> {
         page(query, &self.registry, |from, stretch, max| {
+            if let Some(path) = &stretch.undecided {
+                let key = FileKey { tenant: query.tenant.clone(), path: path.clone() };
+                return Err(Unlisted::Refused(being_decided(&key)));
+            }
             let listed = self.catalog.read(|catalog| catalog.list(query, from, stretch, max));
             listed.map_err(Unlisted::Refused)?.map_err(Unlisted::Catalog)
         })

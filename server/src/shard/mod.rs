@@ -21,6 +21,7 @@ use crate::{
         view::FileView,
     },
     catalog::CatalogSlot,
+    sets::Step,
     telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
@@ -264,6 +265,8 @@ pub enum Command {
         /// What.
         operation: Box<Operation>,
     },
+    /// A step of a set.
+    Step(Box<Step>),
     /// An id is allotted for content that is to be prepared in staging; it holds until the shard is recovered anew.
     AllotId {
         /// The answer.
@@ -322,6 +325,7 @@ impl ShardHandle {
         match self.registry.lookup(key) {
             Found::Present(view) => return Ok(Some(view)),
             Found::Absent => return Ok(None),
+            Found::Undecided => return Err(being_decided(key)),
             Found::Unknown => {}
         }
         let (reply, answer) = oneshot::channel();
@@ -381,6 +385,13 @@ impl ShardHandle {
     pub async fn stat(&self, key: &FileKey) -> Result<Option<FileSummary>, Refused> {
         Ok(self.lookup(key).await?.map(|view| view.summary()))
     }
+}
+
+/// The refusal of a request about a path that a set may be about to give to another file.
+#[must_use]
+pub fn being_decided(key: &FileKey) -> Refused {
+    let text = format!("file {key} is part of a set or a rename that is being decided; try again");
+    Refused::new(ErrorReason::BeingDecided, text)
 }
 
 fn stopped(shard: u32) -> Refused {

@@ -145,6 +145,13 @@ impl File {
         if self.created && self.gone.is_none() { self.view.generation } else { 0 }
     }
 
+    /// Whether replay brings bytes to its plain file. One that is held for a set has them all, synced, and may be another
+    /// shard's by now.
+    #[must_use]
+    pub fn takes_bytes(&self) -> bool {
+        self.gone.is_none() && self.frozen.is_none()
+    }
+
     /// What it counts for its tenant.
     fn usage(&self) -> Usage {
         if self.gone.is_some() {

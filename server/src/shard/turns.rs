@@ -5,6 +5,7 @@ use super::{Batch, Ending, Open, ProducerId, SessionLink, Write, WriteState, ids
 use crate::{
     admission::{MIN_CHARGE_BYTES, Tenant},
     commit::stager::Chunk,
+    sets::Step,
 };
 use inkpot_proto::error::Refused;
 use std::{
@@ -61,6 +62,8 @@ pub enum Item {
     Passed(Box<Item>),
     /// Something that is done to a file as a whole.
     Operation(Box<Operation>),
+    /// A step of a set.
+    Step(Box<Step>),
     /// A question about a producer.
     WriteState {
         /// The file.
@@ -90,7 +93,7 @@ impl Item {
             | Self::Staged { session, .. }
             | Self::StagedFinish { session, .. } => Some(Arc::clone(&session.tenant)),
             Self::Passed(item) => item.tenant(),
-            Self::WriteState { .. } | Self::Operation(_) => None,
+            Self::WriteState { .. } | Self::Operation(_) | Self::Step(_) => None,
         }
     }
 }

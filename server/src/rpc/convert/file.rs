@@ -1,15 +1,19 @@
 //! Checks of what is asked about files, and the tokens that lead from one page of a list to the next.
 
 use super::{invalid, path};
-use crate::shard::{
-    FileSummary,
-    listing::{Entry, behind_path, behind_prefix},
-    operation::Operator,
+use crate::{
+    sets::UploadWish,
+    shard::{
+        FileSummary,
+        ids::FileKey,
+        listing::{Entry, behind_path, behind_prefix},
+        operation::Operator,
+    },
 };
 use inkpot_proto::{
     error::Refused,
-    limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_PATH_BYTES},
-    path::FilePath,
+    limits::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_PATH_BYTES, MAX_SET_FILES},
+    path::{FilePath, TenantName},
     v1::{self, ErrorReason},
 };
 use std::fmt::Write;
@@ -93,6 +97,41 @@ pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
     let page_size = if page_size == 0 { DEFAULT_PAGE_SIZE } else { page_size };
     let delimiter = delimiter_of(&delimiter)?;
     Ok(ListRequest { prefix, delimiter, page_size: page_size as usize, from: from_token(&page_token)? })
+}
+
+/// Checks the uploads of a set.
+///
+/// # Errors
+/// INVALID_PATH, INVALID_FIELD, OUT_OF_RANGE.
+pub fn set(tenant: TenantName, request: v1::CommitFilesRequest) -> Result<Vec<UploadWish>, Refused> {
+    let count = request.uploads.len();
+    if !(1..=MAX_SET_FILES).contains(&count) {
+        return Err(invalid(format!("a set has 1 to {MAX_SET_FILES} uploads; this one has {count}")));
+    }
+    let wishes = request.uploads.into_iter().map(|upload| {
+        let v1::UploadPart { path, producer_id, producer_epoch, size, crc32c } = upload;
+        let key = FileKey { tenant: tenant.clone(), path: super::path(&path)? };
+        let producer = super::producer_id(&producer_id)?
+            .ok_or_else(|| invalid(format!("producer_id of the upload to {path:?} is empty; it tells which one")))?;
+        super::fits("producer_epoch", producer_epoch)?;
+        super::fits("size", size.unwrap_or(0))?;
+        let epoch = Some(producer_epoch).filter(|epoch| *epoch != 0);
+        Ok(UploadWish { key, producer, epoch, size, crc32c })
+    });
+    let wishes: Vec<UploadWish> = wishes.collect::<Result<_, Refused>>()?;
+    let mut paths: Vec<&str> = wishes.iter().map(|wish| wish.key.path.as_str()).collect();
+    paths.sort_unstable();
+    for path in &paths {
+        let below = format!("{path}/");
+        let first = paths.partition_point(|other| *other < below.as_str());
+        if let Some(other) = paths.get(first).filter(|other| other.starts_with(&below)) {
+            return Err(invalid(format!("{other:?} cannot lie below {path:?}, which is to be a file of the same set")));
+        }
+    }
+    match paths.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(invalid(format!("the path {:?} stands twice in the set", pair[0]))),
+        None => Ok(wishes),
+    }
 }
 
 /// Checks who does something to a file; without a producer it is nobody.

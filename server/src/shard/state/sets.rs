@@ -4,7 +4,7 @@
 
 use super::{File, Files, Upload};
 use crate::{
-    apply::view::{Gone, Location, Place, ViewState},
+    apply::view::{FileView, Gone, Location, Place, ViewState},
     commit::from_catalog,
     shard::{
         ids::{FileId, FileKey},
@@ -106,6 +106,11 @@ impl Files {
         }
     }
 
+    /// A view that a file has for readers once it arrives.
+    pub fn keep_view(&mut self, view: Arc<FileView>) {
+        self.kept_views.insert(view.id, view);
+    }
+
     /// Carries out a record about sets; `false` if it is about something else.
     pub(super) fn apply_to_sets(&mut self, record: &Record, sequence: u64) -> bool {
         match record {
@@ -122,7 +127,7 @@ impl Files {
         if let Some(key) = self.paths_of(part) {
             self.sets.locked.insert(key, id);
         }
-        if let Part::Leave { file } = part
+        if let Part::Leave { file } | Part::Publish { upload: file } = part
             && let Some(file) = self.get_mut(*file)
         {
             file.frozen = Some(id);
@@ -137,6 +142,11 @@ impl Files {
         let Some(held) = self.sets.held.remove(&id) else { return };
         self.sets.locked.retain(|_, of| *of != id);
         for part in held.parts {
+            if let Part::Leave { file } | Part::Publish { upload: file } = &part
+                && let Some(file) = self.get_mut(*file)
+            {
+                file.frozen = None;
+            }
             match part {
                 Part::Publish { upload } if commit => {
                     let _ = self.touch(upload, sequence);
@@ -146,13 +156,9 @@ impl Files {
                     let _ = self.touch(file, sequence);
                     self.leave(file);
                 }
-                Part::Leave { file } => {
-                    if let Some(file) = self.get_mut(file) {
-                        file.frozen = None;
-                    }
-                }
                 Part::Arrive { file, from } if commit => self.arrive(*file, from, held.coordinator, sequence),
-                Part::Publish { .. } | Part::Arrive { .. } => {}
+                Part::Arrive { file, .. } => _ = self.kept_views.remove(&file.id),
+                Part::Publish { .. } | Part::Leave { .. } => {}
             }
         }
     }
@@ -163,7 +169,6 @@ impl Files {
         self.with(id, |file| {
             file.gone = Some(Gone::Left);
             file.producers.clear();
-            file.frozen = None;
         });
     }
 
@@ -171,10 +176,10 @@ impl Files {
         let (id, key) = (stored.id, stored.row.key.clone());
         self.displace(&key, id, sequence);
         let location = if stored.row.content.compressed.is_some() { Location::Compressed } else { Location::Plain };
-        let kept = self.kept_view(id).filter(|view| view.shard == shard);
+        let kept = self.kept_views.remove(&id).filter(|view| view.shard == shard);
         let view = kept.unwrap_or_else(|| {
             let (place, state) = (Place { key: from, location }, ViewState::default());
-            Arc::new(crate::apply::view::FileView::at(place, shard, id, stored.row.generation, state))
+            Arc::new(FileView::at(place, shard, id, stored.row.generation, state))
         });
         let bytes = stored.row.content.compressed.unwrap_or(stored.row.end);
         let mut file = from_catalog(stored, Some(view), shard);
