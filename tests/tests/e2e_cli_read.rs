@@ -31,6 +31,13 @@ fn run<'a>(server: &Server, args: impl IntoIterator<Item = &'a str>) -> Ended {
     Tool::at(server, args).run("")
 }
 
+/// Makes so many files, whose names begin with `bench-`, by the quickest way there is to make many.
+fn make_files(server: &Server, count: u32) {
+    let count = count.to_string();
+    let load = ["--files", &count, "--producers", "4", "--window", "1", "--duration", "10ms", "--warmup", "0s"];
+    let _ = run(server, ["bench", "--repeats", "1"].into_iter().chain(load)).exit(0);
+}
+
 fn lines(range: std::ops::Range<u64>) -> String {
     range.map(|n| format!("{n:07} INFO request served status=200\n")).collect()
 }
@@ -97,7 +104,10 @@ fn reader_that_has_seen_enough_is_no_failure() {
 fn reader_that_is_stuck_keeps_no_interrupt_waiting() {
     let server = Server::start(Setup::default());
     append(&server, "f", &lines(0..60_000));
-    for args in [&["tail", "-f", "-n", "60000", "f"][..], &["tail", "-n", "60000", "f"], &["cat", "f"]] {
+    make_files(&server, 1_000);
+    let long_list = ["ls", "--output", "json"];
+    let table = [&["tail", "-f", "-n", "60000", "f"][..], &["tail", "-n", "60000", "f"], &["cat", "f"], &long_list];
+    for args in table {
         for signal in [Signal::INT, Signal::TERM] {
             // Far more than a pipe holds, and nobody reads it.
             let (pipe, stdout) = std::io::pipe().unwrap();
@@ -196,11 +206,12 @@ fn ls_lists_in_order_below_a_prefix() {
     let long = run(&server, ["ls", "-l", "logs/"]).exit(0);
     let rows: Vec<String> = long.text().lines().map(str::to_owned).collect();
     let columns: Vec<Vec<&str>> = rows.iter().map(|row| row.split_ascii_whitespace().collect()).collect();
-    let found: Vec<_> = columns.iter().map(|row| (row[0], row[1], row[4])).collect();
-    assert_eq!(found, [("7", "7", "logs/a"), ("7", "7", "logs/b"), ("11", "11", "logs/sub/c")]);
+    let found: Vec<_> = columns.iter().map(|row| (row[0], row[1], row[3], row[5])).collect();
+    let expected = [("7", "7", "-", "logs/a"), ("7", "7", "-", "logs/b"), ("11", "11", "-", "logs/sub/c")];
+    assert_eq!(found, expected);
     // The heading stands over its columns, and apart from the data.
     let heading = long.stderr.trim_end();
-    assert!(["SIZE", "SYNCED", "GENERATION"].iter().all(|name| {
+    assert!(["SIZE", "STORED", "GENERATION", "SEALED"].iter().all(|name| {
         let end = heading.find(name).unwrap() + name.len();
         rows.iter().all(|row| !row[..end].ends_with(' ') && row[end..].starts_with(' '))
     }));
@@ -215,10 +226,8 @@ fn ls_lists_in_order_below_a_prefix() {
 #[test]
 fn ls_goes_on_over_the_pages() {
     let server = Server::start(Setup::default());
-    // More files than a page holds, made by the quickest way there is to make many.
-    let load = ["--files", "1100", "--producers", "4", "--window", "1", "--duration", "10ms", "--warmup", "0s"];
-    let args = ["bench", "--repeats", "1"].into_iter().chain(load);
-    let _ = Tool::at(&server, args).run("").exit(0);
+    // More than a page holds.
+    make_files(&server, 1_100);
     let listed = run(&server, ["ls", "bench-"]).exit(0).text();
     let names: Vec<&str> = listed.lines().collect();
     assert_eq!(names.len(), 1_100);
@@ -238,14 +247,19 @@ fn stat_tells_what_is_known() {
     assert_eq!(
         file,
         json!({
-            "path": "a/b", "size": 14, "applied_size": 14, "synced_size": 14, "generation": generation, "sealed": false,
-            "producers": 2, "modified": modified, "shard": shard, "foreign_change": false,
+            "path": "a/b", "size": 14, "applied_size": 14, "synced_size": 14, "stored_size": 14, "compressed": false,
+            "generation": generation, "sealed": false, "producers": 2, "modified": modified,
+            "crc32c": file["crc32c"], "shard": shard, "foreign_change": false,
         })
     );
+    // A server need not know it of a file that grows; what it says is right.
+    let crc32c = format!("{:08x}", crc32c::crc32c(b"one\ntwo\nthree\n"));
+    assert!(file["crc32c"].is_null() || file["crc32c"] == crc32c, "{file}");
     let text = run(&server, ["stat", "a/b"]).exit(0).text();
     let (first, second) = (text.lines().next().unwrap(), text.lines().nth(1).unwrap());
     assert_eq!((first, second), ("path            a/b", "size            14 bytes"));
-    assert_eq!(text.lines().count(), file.as_object().unwrap().len());
+    // Whether it is compressed stands with the stored size.
+    assert_eq!(text.lines().count(), file.as_object().unwrap().len() - 1);
 }
 
 #[test]
@@ -260,7 +274,7 @@ fn what_does_not_exist_is_status_4_and_bad_paths_are_1() {
 
 #[test]
 fn server_that_cannot_be_reached_is_status_1() {
-    for args in [["cat", "f"], ["tail", "f"], ["stat", "f"], ["ls", "f"]] {
+    for args in [["cat", "f"], ["tail", "f"], ["stat", "f"], ["ls", "f"], ["ls", "-l"], ["get", "f"], ["du", "f"]] {
         let ended = Tool::new(args).env("INKPOT_ENDPOINT", "http://127.0.0.1:1").run("").exit(1);
         assert!(ended.stderr.contains("refused") && ended.stderr.contains("127.0.0.1:1"), "{}", ended.stderr);
     }
@@ -299,8 +313,10 @@ fn help_has_commands_by_use_examples_and_exit_statuses() {
     }
     let rows = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let commands: Vec<&str> = rows.map(|row| row.split_ascii_whitespace().next().unwrap()).collect();
-    let expected = ["append", "tail", "cat", "ls", "stat", "health", "context", "demo", "bench", "server"];
-    assert_eq!(commands, [&expected[..], &["completions", "man", "help"]].concat());
+    let bytes = ["append", "tail", "cat", "put", "get", "publish"];
+    let files = ["ls", "stat", "du", "mv", "rm", "truncate", "seal", "adopt"];
+    let service = ["health", "context", "demo", "bench", "server", "completions", "man", "help"];
+    assert_eq!(commands, [&bytes[..], &files, &service].concat());
     for command in commands.into_iter().filter(|command| *command != "help") {
         let own = Tool::new([command, "--help"]).run("").exit(0).text();
         assert!(own.contains("Usage:"), "{command}:\n{own}");

@@ -11,13 +11,16 @@ use super::{
 };
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use inkpot_client::{BatchPolicy, Error, OpenOptions, Opened, Producer, Progress, Session, Writer};
+use inkpot_client::{BatchPolicy, Error, OpenOptions, Opened, PathTemplate, Producer, Progress, Session, Writer};
 use inkpot_proto::{
     limits::{MAX_MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES},
-    v1::{Admission, Limits, Outcome},
+    v1::{Admission, Framing, Limits, Outcome},
 };
 use serde::Serialize;
-use std::{fmt, io, time::Duration};
+use std::{
+    fmt, io,
+    time::{Duration, SystemTime},
+};
 use tokio::{sync::mpsc, time::timeout};
 
 /// How long acks are waited for after an interrupt.
@@ -28,7 +31,8 @@ Examples:
   journalctl -f | inkpot append logs/journal                      for as long as there are lines
   inkpot append logs/app <app.log                                 all of a file, each line once
   tar c . | inkpot append backup.tar --raw                        bytes instead of lines
-  inkpot append import --producer importer-1 --epoch 2 <day.csv   fences epoch 1, wherever it still runs";
+  inkpot append import --producer importer-1 --epoch 2 <day.csv   fences epoch 1, wherever it still runs
+  inkpot append 'logs/{app}/{date}' --template --var app=web      logs/web/2026-11-23";
 
 /// Append stdin to a file, a record per line
 #[derive(Debug, clap::Args)]
@@ -36,6 +40,12 @@ Examples:
 pub(crate) struct Args {
     /// Path of the file below the tenant's root
     path: String,
+    /// PATH is a template: {date}, {hour} (both UTC, as of now), {host}, {pid} and the names given with --var are replaced
+    #[arg(long)]
+    template: bool,
+    /// Value of a name in the template; may be repeated
+    #[arg(long = "var", requires = "template", value_parser = variable, value_name = "NAME=VALUE")]
+    variables: Vec<(String, String)>,
     /// Send chunks of bytes instead of lines
     #[arg(long)]
     raw: bool,
@@ -64,12 +74,67 @@ pub(crate) struct Args {
     /// Give up after this long without progress; until then server restarts are ridden through
     #[arg(long, default_value = "60s", value_parser = units::some_time, value_name = "TIME")]
     give_up_after: Duration,
+    /// How the records lie in the file
+    #[arg(long, value_enum, default_value_t = Frames::None, value_name = "FRAMING")]
+    framing: Frames,
+    /// The server puts the time at which it took it before each record: RFC 3339, UTC, milliseconds, and a space
+    #[arg(long)]
+    timestamps: bool,
     /// At a limit of the tenant fail at once instead of waiting for room
     #[arg(long)]
     reject: bool,
 }
 
+/// Framing of the records, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Frames {
+    /// One after the other, as they are
+    None,
+    /// A record gets the newline at its end that it lacks; one that has another newline in it is refused
+    Newline,
+    /// A record gets the newline at its end that it lacks; others in it are kept
+    NewlineKeep,
+    /// As they are; a record that does not end with its only newline is refused
+    Lines,
+    /// The length of each record stands before it, as in protobuf's delimited streams; its newline counts
+    LengthDelimited,
+}
+
+impl From<Frames> for Framing {
+    fn from(frames: Frames) -> Self {
+        match frames {
+            Frames::None => Self::None,
+            Frames::Newline => Self::Newline,
+            Frames::NewlineKeep => Self::NewlineKeep,
+            Frames::Lines => Self::Lines,
+            Frames::LengthDelimited => Self::LengthDelimited,
+        }
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 impl Args {
+    /// The path that is meant, by the time that it is now.
+    fn path(&self, now: SystemTime) -> Result<String, Failure> {
+        if !self.template {
+            return Ok(self.path.clone());
+        }
+        let values: Vec<_> = self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let template = PathTemplate::parse(&self.path);
+        let unused = |template: &PathTemplate| {
+            let unused = values.iter().find(|(name, _)| !template.variables().any(|known| known == *name));
+            unused.map(|(name, _)| Failure::new(Exit::Usage, format!("--var {name}: it is not in {:?}", self.path)))
+        };
+        let bad = |error: Error| Failure::new(Exit::Usage, error.to_string());
+        let template = template.map_err(bad)?;
+        unused(&template).map_or(Ok(()), Err)?;
+        template.render(&values, now).map_err(bad)
+    }
+
     fn options(&self) -> OpenOptions {
         let mut batch = BatchPolicy::default();
         batch.max_records = self.batch_records.unwrap_or(batch.max_records);
@@ -80,7 +145,15 @@ impl Args {
             None => Producer::Auto,
         };
         let admission = if self.reject { Admission::Reject } else { Admission::Wait };
-        OpenOptions { durability: self.durability.into(), admission, producer, batch, ..OpenOptions::default() }
+        OpenOptions {
+            durability: self.durability.into(),
+            admission,
+            framing: self.framing.into(),
+            timestamps: self.timestamps,
+            producer,
+            batch,
+            ..OpenOptions::default()
+        }
     }
 
     fn cut(&self) -> Cut {
@@ -89,7 +162,8 @@ impl Args {
 }
 
 /// Runs `inkpot append`.
-pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure> {
+pub(crate) async fn run(global: &GlobalArgs, mut args: Args) -> Result<Exit, Failure> {
+    args.path = args.path(SystemTime::now())?;
     let interrupts = Interrupts::watch()?;
     let (session, writer) = tokio::select! {
         opened = open(global, &args) => opened?,
@@ -108,7 +182,7 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
     let ending = settle(&writer, ending, &interrupts).await;
     let summary = Summary::new(&args.path, &writer.progress(), &session, &ending);
     let told = match global.format {
-        Format::Json => output::emit_json(&summary),
+        Format::Json => output::answer(Format::Json, &summary).await,
         Format::Text => {
             output::say(&summary);
             Ok(())

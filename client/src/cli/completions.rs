@@ -38,8 +38,11 @@ pub(crate) fn run(args: Args, tool: &Command) -> Result<Exit, Failure> {
 
 /// The command without what is hidden from people, which a shell would offer to them otherwise.
 fn visible(command: &Command) -> Command {
+    // One that has a `-h` of its own brings its `--help` too.
+    let own_help = command.get_arguments().any(|arg| arg.get_id() == "help");
     // clap takes names only for the life of the process, and this process ends when it has written them.
     Command::new(&*command.get_name().to_owned().leak())
+        .disable_help_flag(own_help)
         .about(command.get_about().cloned().unwrap_or_default())
         .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())
         .subcommands(command.get_subcommands().filter(|command| !command.is_hide_set()).map(visible))

@@ -13,17 +13,19 @@ pub(crate) enum Exit {
     Usage = 2,
     Unknown = 3,
     NotFound = 4,
+    Conflict = 5,
     Interrupted = 130,
 }
 
 impl Exit {
     /// Every status, as `--help` and the man pages document it.
-    pub(crate) const MEANINGS: [(Self, &str); 6] = [
+    pub(crate) const MEANINGS: [(Self, &str); 7] = [
         (Self::Done, "done; of `append`: every record is acknowledged"),
         (Self::Error, "refused by the server, or the server or this machine failed; of `health`: it does not serve"),
         (Self::Usage, "wrong arguments or settings"),
         (Self::Unknown, "gave up, or of some records it is not known whether they were written"),
         (Self::NotFound, "no such file"),
+        (Self::Conflict, "nothing was changed: there is such a file already, or it has another generation"),
         (Self::Interrupted, "interrupted"),
     ];
 }
@@ -33,6 +35,18 @@ impl Exit {
     /// reads it.
     pub(crate) fn told(self, told: Result<(), Failure>) -> Result<Self, Failure> {
         if self == Self::Done { told.map(|()| self) } else { Ok(self) }
+    }
+
+    /// How the tool ends after one of many: a failure is said at once and kept from the ones after it; the first one
+    /// decides.
+    pub(crate) fn after(self, one: Result<(), Failure>) -> Self {
+        match one {
+            Err(failure) => {
+                failure.report();
+                if self == Self::Done { failure.exit } else { self }
+            }
+            Ok(()) => self,
+        }
     }
 }
 
@@ -70,11 +84,13 @@ impl Failure {
         Self::new(exit, named(what, error))
     }
 
-    /// What stopped a write: it matters whether the outcome is known.
+    /// What stopped a write or another change: it matters whether the outcome is known.
     pub(crate) fn writing(what: impl Display, error: &Error) -> Self {
-        let exit = match (error.kind(), error.outcome()) {
-            (ErrorKind::Config, _) => Exit::Usage,
-            (ErrorKind::GaveUp, _) | (_, Outcome::Unknown) => Exit::Unknown,
+        let exit = match (error.kind(), error.outcome(), error.reason()) {
+            (ErrorKind::Config, ..) => Exit::Usage,
+            (ErrorKind::GaveUp, ..) | (_, Outcome::Unknown, _) => Exit::Unknown,
+            (.., Some(ErrorReason::FileNotFound | ErrorReason::UploadNotFound)) => Exit::NotFound,
+            (.., Some(ErrorReason::FileExists | ErrorReason::GenerationChanged)) => Exit::Conflict,
             _ => Exit::Error,
         };
         Self::new(exit, named(what, error))

@@ -87,13 +87,13 @@ impl Probe {
             Err(status) => {
                 // Programs are told in the same form as of all else. What answers there and has no health is reached.
                 if self.format == Format::Json && status.code() != Code::Unimplemented {
-                    let _ = self.show(UNREACHABLE, None); // the status is bad whether or not somebody reads this
+                    let _ = self.show(UNREACHABLE, None).await; // the status is bad whether or not somebody reads this
                 }
                 return Err(self.failure(&status));
             }
         };
         let exit = if status == ServingStatus::Serving { Exit::Done } else { Exit::Error };
-        exit.told(self.show(status.as_str_name(), None))
+        exit.told(self.show(status.as_str_name(), None).await)
     }
 
     /// Shows each change, for ever.
@@ -101,14 +101,14 @@ impl Probe {
         loop {
             let end = self.follow().await?;
             match end.code() {
-                Code::NotFound => self.show_change(ServingStatus::ServiceUnknown.as_str_name())?,
+                Code::NotFound => self.show_change(ServingStatus::ServiceUnknown.as_str_name()).await?,
                 // What answers there is no server of ours, and will not become one.
                 Code::Unimplemented => return Err(self.failure(&end)),
                 _ => {
                     if self.shown != Some(UNREACHABLE) {
                         output::say(format_args!("inkpot: {}: {}; trying again", self.endpoint, words(&end)));
                     }
-                    self.show_change(UNREACHABLE)?;
+                    self.show_change(UNREACHABLE).await?;
                 }
             }
             time::sleep(PAUSE).await;
@@ -123,22 +123,22 @@ impl Probe {
         };
         loop {
             match answers.message().await {
-                Ok(Some(answer)) => self.show_change(answer.status().as_str_name())?,
+                Ok(Some(answer)) => self.show_change(answer.status().as_str_name()).await?,
                 Ok(None) => return Ok(Status::unavailable("the server ended the call")),
                 Err(status) => return Ok(status),
             }
         }
     }
 
-    fn show_change(&mut self, status: &'static str) -> Result<(), Failure> {
+    async fn show_change(&mut self, status: &'static str) -> Result<(), Failure> {
         if self.shown.replace(status) == Some(status) {
             return Ok(());
         }
-        self.show(status, Some(humantime::format_rfc3339_millis(SystemTime::now()).to_string()))
+        self.show(status, Some(humantime::format_rfc3339_millis(SystemTime::now()).to_string())).await
     }
 
-    fn show(&self, status: &'static str, time: Option<String>) -> Result<(), Failure> {
-        output::answer(self.format, &Answer { time, status, service: &self.args.service })
+    async fn show(&self, status: &'static str, time: Option<String>) -> Result<(), Failure> {
+        output::answer(self.format, &Answer { time, status, service: &self.args.service }).await
     }
 
     fn failure(&self, status: &Status) -> Failure {

@@ -14,6 +14,10 @@ Examples:
   journalctl -f | inkpot append logs/journal       a record per line, acked when it survives power loss
   inkpot append logs/app <app.log                  each line once, whatever breaks in between
   inkpot tail -f logs/app                          the last lines, and what comes later
+  inkpot put backup.tar archive/                   a local file, which appears whole, and is resumed after Ctrl-C
+  inkpot get archive/backup.tar                    and back, verified
+  inkpot publish site/ www                         all files of a directory, together or not at all
+  inkpot ls -l -d archive/                         as a directory shows it
   inkpot --output json stat logs/app               what is known of a file, for programs
   inkpot bench --spawn --against wire --batch 100  how fast this machine is, beside the bare transport";
 

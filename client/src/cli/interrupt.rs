@@ -20,6 +20,22 @@ impl Interrupts {
         Ok(Self(receiver))
     }
 
+    /// What `work` gives; an interrupt drops it, and these words are all there is to say.
+    ///
+    /// # Errors
+    /// Those of `work`, or the interrupt.
+    pub(crate) async fn or<T>(
+        &self,
+        words: impl Into<String>,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.reached(1) => Err(Failure::new(Exit::Interrupted, words)),
+            result = work => result,
+        }
+    }
+
     /// Returns when at least `count` interrupts have come.
     pub(crate) async fn reached(&self, count: u32) {
         let mut seen = self.0.clone();
@@ -42,9 +58,5 @@ async fn count(mut interrupt: Signal, mut terminate: Signal, seen: watch::Sender
 
 /// Runs `work`; an interrupt drops it, and with it its child processes and temporary directories.
 pub(crate) async fn or_dropped(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let interrupts = Interrupts::watch()?;
-    tokio::select! {
-        result = work => result,
-        () = interrupts.reached(1) => Err(Failure::new(Exit::Interrupted, "interrupted")),
-    }
+    Interrupts::watch()?.or("interrupted", work).await
 }

@@ -1,28 +1,41 @@
 //! Arguments of the tool and the way from them to a subcommand, a module each. Data goes to stdout, words go to
 //! stderr. No secret is ever an argument: a token comes from a file or the environment.
 
+mod adopt;
 mod append;
 mod bench;
 mod cat;
+mod checksum;
 mod child;
 mod completions;
 mod context;
 mod demo;
+mod du;
 mod failure;
+mod get;
 mod global;
 mod health;
 mod help;
 mod input;
 mod interrupt;
+mod local;
 mod ls;
 mod man;
+mod mv;
 mod output;
+mod publish;
+mod put;
+mod range;
+mod rm;
+mod seal;
+mod send;
 #[cfg(feature = "server")]
 mod server;
 mod stat;
 mod tail;
 mod target;
 mod tls;
+mod truncate;
 mod units;
 mod variable;
 
@@ -31,7 +44,7 @@ use failure::{Exit, Failure};
 use global::GlobalArgs;
 use std::process::ExitCode;
 
-/// Streams into durable plain files, and reads them.
+/// Streams and whole files into durable plain files, and back.
 #[derive(Debug, Parser)]
 #[command(name = "inkpot", version, after_help = help::overview(), max_term_width = 120)]
 struct Cli {
@@ -58,8 +71,17 @@ enum AsyncCommand {
     Append(append::Args),
     Tail(tail::Args),
     Cat(cat::Args),
+    Put(put::Args),
+    Get(get::Args),
+    Publish(publish::Args),
     Ls(ls::Args),
     Stat(stat::Args),
+    Du(du::Args),
+    Mv(mv::Args),
+    Rm(rm::Args),
+    Truncate(truncate::Args),
+    Seal(seal::Args),
+    Adopt(adopt::Args),
     Health(health::Args),
     Context(context::Args),
     Demo(demo::Args),
@@ -103,8 +125,17 @@ async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Fa
         AsyncCommand::Cat(args) => cat::run(global, args).await,
         // Also where SIGINT is ignored, as for what a script starts in the background.
         AsyncCommand::Tail(args) => interrupt::or_dropped(tail::run(global, args)).await,
-        AsyncCommand::Ls(args) => ls::run(global, args).await,
-        AsyncCommand::Stat(args) => stat::run(global, args).await,
+        AsyncCommand::Put(args) => put::run(global, args).await,
+        AsyncCommand::Get(args) => get::run(global, args).await,
+        AsyncCommand::Publish(args) => publish::run(global, args).await,
+        AsyncCommand::Ls(args) => interrupt::or_dropped(ls::run(global, args)).await,
+        AsyncCommand::Stat(args) => interrupt::or_dropped(stat::run(global, args)).await,
+        AsyncCommand::Du(args) => interrupt::or_dropped(du::run(global, args)).await,
+        AsyncCommand::Mv(args) => interrupt::or_dropped(mv::run(global, args)).await,
+        AsyncCommand::Rm(args) => interrupt::or_dropped(rm::run(global, args)).await,
+        AsyncCommand::Truncate(args) => interrupt::or_dropped(truncate::run(global, args)).await,
+        AsyncCommand::Seal(args) => interrupt::or_dropped(seal::run(global, args)).await,
+        AsyncCommand::Adopt(args) => interrupt::or_dropped(adopt::run(global, args)).await,
         AsyncCommand::Health(args) => interrupt::or_dropped(health::run(global, args)).await,
         AsyncCommand::Context(args) => context::run(global, args).await,
         AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,

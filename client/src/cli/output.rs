@@ -8,9 +8,13 @@ use serde::Serialize;
 use std::{
     fmt::Display,
     io::{self, Write},
+    mem,
     time::Duration,
 };
 use tokio::task;
+
+/// Answers that are gathered before they are written, in bytes: little to wait for, and few writes.
+const GATHERED_BYTES: usize = 32 << 10;
 
 /// Form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,22 +65,54 @@ pub(crate) async fn emit_aside(bytes: Bytes) -> Result<(), Failure> {
     written.unwrap_or_else(|error| Err(Failure::error("cannot write to stdout", error)))
 }
 
-/// Writes a line to stdout.
+/// Writes a line to stdout at once.
 pub(crate) fn emit_line(line: impl Display) -> Result<(), Failure> {
     emit(format!("{line}\n").as_bytes())
 }
 
-/// Writes one JSON object, on one line.
+/// Writes one JSON object, on one line, at once.
 pub(crate) fn emit_json(value: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string(value).map_err(|error| Failure::error("cannot encode the answer", error))?;
-    emit_line(json)
+    emit_line(json(value)?)
 }
 
-/// Writes an answer in the form that was asked for.
-pub(crate) fn answer(format: Format, value: &(impl Display + Serialize)) -> Result<(), Failure> {
-    match format {
-        Format::Json => emit_json(value),
-        Format::Text => emit_line(value),
+/// Writes an answer in the form that was asked for, at once. For what the system's own handling of signals ends.
+pub(crate) fn answer_now(format: Format, value: &(impl Display + Serialize)) -> Result<(), Failure> {
+    emit(answered(format, value)?.as_bytes())
+}
+
+/// As [`answer_now`], but as [`emit_aside`] does it.
+pub(crate) async fn answer(format: Format, value: &(impl Display + Serialize)) -> Result<(), Failure> {
+    emit_aside(answered(format, value)?.into()).await
+}
+
+fn answered(format: Format, value: &(impl Display + Serialize)) -> Result<String, Failure> {
+    Ok(match format {
+        Format::Json => json(value)? + "\n",
+        Format::Text => format!("{value}\n"),
+    })
+}
+
+fn json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::error("cannot encode the answer", error))
+}
+
+/// Many answers for stdout, gathered so that not each of them costs a write, and written as [`emit_aside`] does it.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered(String);
+
+impl Gathered {
+    /// Adds an answer.
+    pub(crate) async fn answer(&mut self, format: Format, value: &(impl Display + Serialize)) -> Result<(), Failure> {
+        self.0 += &answered(format, value)?;
+        if self.0.len() >= GATHERED_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what has been gathered.
+    pub(crate) async fn flush(&mut self) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        emit_aside(mem::take(&mut self.0).into()).await
     }
 }
 
@@ -88,6 +124,21 @@ pub(crate) fn spinner() -> ProgressBar {
     }
     if !bar.is_hidden() {
         bar.enable_steady_tick(Duration::from_millis(125));
+    }
+    bar
+}
+
+/// Progress of a transfer of so many bytes, if that is known; seen like [`spinner`].
+pub(crate) fn transfer(bytes: Option<u64>) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::stderr_with_hz(8));
+    let template = match bytes {
+        Some(_) => {
+            "{wide_bar} {percent:>3}%  {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+        }
+        None => "{spinner} {elapsed} {binary_bytes}, {binary_bytes_per_sec}",
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
     bar
 }

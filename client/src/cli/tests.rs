@@ -10,7 +10,8 @@ fn arguments_are_consistent() {
 #[test]
 fn help_documents_every_exit_status() {
     let help = Cli::command().render_long_help().to_string();
-    let statuses = [Exit::Done, Exit::Error, Exit::Usage, Exit::Unknown, Exit::NotFound, Exit::Interrupted];
+    let statuses =
+        [Exit::Done, Exit::Error, Exit::Usage, Exit::Unknown, Exit::NotFound, Exit::Conflict, Exit::Interrupted];
     for status in statuses {
         let listed = help.lines().any(|line| line.trim_start().starts_with(&format!("{} ", status as u8)));
         assert!(listed, "{status:?}");

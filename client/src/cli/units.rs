@@ -28,6 +28,21 @@ pub(crate) fn some_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A size for people, with a unit that [`size`] knows: `0B`, `999B`, `1.5KiB`, `20MiB`, `4.0GiB`.
+pub(crate) fn human(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let Some((unit, shift)) = units.into_iter().find(|(_, shift)| bytes >> shift > 0) else {
+        return format!("{bytes}B");
+    };
+    // Rounded up, as du does: what is there is never shown as less.
+    let tenths = (u128::from(bytes) * 10).div_ceil(1 << shift);
+    if tenths < 100 {
+        format!("{}.{}{unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{}{unit}", tenths.div_ceil(10))
+    }
+}
+
 /// Parses a duration: `500us`, `5ms`, `60s`, `1.5m`, `2h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let micros = scaled(text, &DURATION_UNITS);

@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used)]
 use super::*;
 use clap::{CommandFactory, Parser};
 use inkpot_proto::v1::Durability;
@@ -19,6 +20,27 @@ fn options_default_to_synced_waiting_and_a_producer() {
     assert_eq!(options.admission, Admission::Wait);
     assert_eq!(options.producer, Producer::Auto);
     assert_eq!(options.batch, BatchPolicy::default());
+    assert_eq!((options.framing, options.timestamps), (Framing::None, false));
+}
+
+#[test]
+fn template_gives_the_path_and_braces_are_letters_without_it() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_420_800);
+    let path = |words: &[&str]| parse(words).path(now);
+    assert_eq!(path(&["logs/{date}"]).unwrap(), "logs/{date}");
+    let args = ["logs/{service}/{date}.log", "--template", "--var", "service=a=b"];
+    assert_eq!(path(&args).unwrap(), "logs/a=b/2026-11-23.log");
+    for args in [
+        &["{service}", "--template"][..],
+        &["{service}", "--template", "--var", "service=../x"],
+        &["{date}", "--template", "--var", "service=web"],
+        &["{date", "--template"],
+    ] {
+        let failure = path(args).unwrap_err();
+        assert!(format!("{failure:?}").contains("Usage"), "{args:?}: {failure:?}");
+    }
+    assert!(Alone::command().try_get_matches_from(["append", "a", "--var", "x=y"]).is_err());
+    assert!(Alone::command().try_get_matches_from(["append", "a", "--template", "--var", "x"]).is_err());
 }
 
 #[test]
@@ -41,6 +63,9 @@ fn flags_reach_the_options() {
         "--raw",
         "--chunk-size",
         "4KiB",
+        "--framing",
+        "newline-keep",
+        "--timestamps",
     ]);
     let options = args.options();
     assert_eq!(options.producer, Producer::Named { id: "p".to_owned(), epoch: Some(3) });
@@ -48,6 +73,7 @@ fn flags_reach_the_options() {
     assert_eq!(options.admission, Admission::Reject);
     let batch = BatchPolicy { max_records: 7, max_bytes: 1024, linger: Duration::from_millis(1) };
     assert_eq!(options.batch, batch);
+    assert_eq!((options.framing, options.timestamps), (Framing::NewlineKeep, true));
     assert_eq!(args.cut(), Cut::Chunks(4096));
 }
 

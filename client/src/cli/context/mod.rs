@@ -162,7 +162,7 @@ fn remove(format: Format, name: Name) -> Result<(), Failure> {
 fn list(format: Format) -> Result<(), Failure> {
     let contexts = Contexts::load()?;
     for name in contexts.contexts.keys() {
-        output::answer(format, &Described::new(&contexts, name)?)?;
+        output::answer_now(format, &Described::new(&contexts, name)?)?;
     }
     Ok(())
 }
@@ -202,5 +202,5 @@ fn show(global: &GlobalArgs) -> Result<(), Failure> {
         context: if let Origin::Context(name) = origin { Some(name) } else { None },
         context_file: store::path(),
     };
-    output::answer(global.format, &shown)
+    output::answer_now(global.format, &shown)
 }

@@ -32,3 +32,26 @@ fn fewer_lines_than_asked_for_give_all() {
 fn no_lines_give_nothing() {
     assert_eq!(last("a\nb\n", 0, 3), "");
 }
+
+#[test]
+fn one_who_follows_the_content_ends_with_it() {
+    let table = [
+        (Transition::Rotated, "Done", "a: rotated"),
+        (Transition::Replaced, "Error", "a: replaced"),
+        (Transition::Deleted, "Error", "a: removed"),
+    ];
+    for (transition, exit, why) in table {
+        let failure = format!("{:?}", ended("a", transition).expect("the content is at its end"));
+        assert!(failure.contains(exit) && failure.contains(why) && failure.contains("tail -F"), "{failure}");
+    }
+    // A file that was waited for is no end of anything.
+    assert!(ended("a", Transition::Created).is_none());
+}
+
+#[test]
+fn every_transition_is_told_in_words_of_its_own() {
+    let all = [Transition::Rotated, Transition::Replaced, Transition::Deleted, Transition::Created];
+    let words: std::collections::BTreeSet<_> = all.into_iter().map(|transition| became(transition, 7)).collect();
+    assert_eq!(words.len(), all.len());
+    assert_eq!(became(Transition::Replaced, 0), "replaced; going on with the new one, from its beginning");
+}

@@ -27,3 +27,23 @@ fn duration_needs_its_unit() {
     assert_eq!(duration("0s"), Ok(Duration::ZERO));
     assert!(some_time("0s").is_err());
 }
+
+#[test]
+fn sizes_for_people_are_short_never_too_small_and_can_be_read_back() {
+    let table = [
+        (0, "0B"),
+        (1_023, "1023B"),
+        (1_024, "1.0KiB"),
+        (1_025, "1.1KiB"),
+        (10 << 10, "10KiB"),
+        ((10 << 10) + 1, "11KiB"),
+        (3 << 19, "1.5MiB"),
+        (4 << 30, "4.0GiB"),
+        (5_000 << 30, "5000GiB"),
+    ];
+    for (bytes, text) in table {
+        assert_eq!(human(bytes), text);
+        assert!(size(text).is_ok_and(|read| read >= bytes), "{text}");
+    }
+    assert!(human(u64::MAX).ends_with("GiB"));
+}
