@@ -6,6 +6,7 @@ use crate::{
     catalog::Catalog,
     shard::{
         Batch, Open, SessionLink, Write, WriteBody,
+        listing::Query,
         outbox::{Event, Outbox},
         testing::key,
     },
@@ -157,6 +158,32 @@ async fn shard_that_recovers_in_place_refuses_meanwhile() {
     assert_eq!(rig.refusal().await, ErrorReason::ShardClosed);
     gate.release();
     rig.until(|health| *health == Health::Open).await;
+}
+
+#[tokio::test]
+async fn files_are_listed_while_the_shard_is_open_and_not_while_it_recovers() {
+    let mut rig = Rig::new().await;
+    rig.open(1, "a").await;
+    rig.send(1, b"kept").await;
+    assert!(matches!(rig.told().await, Event::Ack { .. }));
+    let query = Query { tenant: key("a").tenant, prefix: String::new(), delimiter: None, from: String::new(), max: 10 };
+    let handle = rig.running.handle.clone();
+    assert_eq!(handle.list(query.clone()).await.unwrap().len(), 1);
+    let gate = Gate::new();
+    rig.faulty.fail(Op::SyncData, "wal/", When::Nth(1), FaultKind::LostSync);
+    rig.faulty.fail(Op::Open, "catalog", When::Nth(1), FaultKind::Hang(gate.clone()));
+    rig.send(1, b"unknown").await;
+    assert_eq!(rig.refusal().await, ErrorReason::OutcomeUnknown);
+    assert!(gate.wait_until_hanging(BOUND), "the recovery hangs");
+    rig.until(|health| matches!(health, Health::Closed(_))).await;
+    assert_eq!(handle.list(query.clone()).await.unwrap_err().reason, ErrorReason::ShardClosed);
+    gate.release();
+    rig.until(|health| *health == Health::Open).await;
+    assert_eq!(handle.list(query.clone()).await.unwrap().len(), 1);
+    rig.tell(Command::Stop).await;
+    rig.until(|health| *health == Health::Stopped).await;
+    rig.running.thread.join().unwrap();
+    assert_eq!(handle.list(query).await.unwrap_err().reason, ErrorReason::ShardClosed);
 }
 
 #[test]
