@@ -5,7 +5,7 @@ use crate::{
     catalog::Catalog,
     commit::driver::{self, Running, Spec},
     config::Config,
-    datadir::{self, DataDir, DataDirError, Opening, layout},
+    datadir::{self, DataDir, DataDirError, Opening},
     lifecycle,
     rpc::{Services, serve},
     shard::{Command, ShardHandle},
@@ -66,7 +66,7 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let address = listener.local_addr()?;
     let metrics_address =
         config.telemetry.metrics_listen.map(|address| serve_metrics(telemetry, address)).transpose()?;
-    let (fs, shards) = open_data(&config)?;
+    let Data { fs, shards, salt } = open_data(&config)?;
     let config = Arc::new(with_room_for_descriptors(config, shards));
     let admission = Arc::new(Admission::new(Arc::clone(&config)));
     let metrics: Vec<_> = (0..shards).map(|number| telemetry.shard(number)).collect();
@@ -75,7 +75,7 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let mut running = Vec::new();
     for (number, metrics) in (0..shards).zip(metrics) {
         let (fs, config, admission) = (Arc::clone(&fs), Arc::clone(&config), Arc::clone(&admission));
-        running.push(driver::start(Spec { number, fs, config, admission, metrics })?);
+        running.push(driver::start(Spec { number, fs, config, admission, metrics, salt })?);
     }
     let drain = CancellationToken::new();
     let handles: Arc<[ShardHandle]> = running.iter().map(|shard| shard.handle.clone()).collect();
@@ -118,8 +118,15 @@ fn serve_metrics(telemetry: &Telemetry, address: SocketAddr) -> Result<SocketAdd
     telemetry.serve_metrics(address).map_err(|source| StartError::Metrics { address, source })
 }
 
+/// A data folder that is open.
+struct Data {
+    fs: Arc<dyn FileSystem>,
+    shards: u32,
+    salt: u64,
+}
+
 /// Claims the data folder; makes it at the first start.
-fn open_data(config: &Config) -> Result<(Arc<dyn FileSystem>, u32), StartError> {
+fn open_data(config: &Config) -> Result<Data, StartError> {
     let files = Attributes { mode: config.files.dir_mode, uid: config.files.owner, gid: config.files.group };
     let real: RealFs = datadir::claim(&config.data_dir, files)?;
     let real = Arc::new(real);
@@ -134,20 +141,10 @@ fn open_data(config: &Config) -> Result<(Arc<dyn FileSystem>, u32), StartError> 
         probe: &|| real.probe_file_ids(""),
         init_shard: &|fs, shard| Catalog::create(fs, shard).map_err(|error| io::Error::new(error.io_kind(), error)),
     })?;
-    empty_staging(fs.as_ref())?;
     tracing::info!(folder = ?config.data_dir, shards = data.shards, cluster = data.cluster_id, "data folder opened");
-    Ok((fs, data.shards))
-}
-
-/// Files that were being made when the server died; no record names them.
-fn empty_staging(fs: &dyn FileSystem) -> io::Result<()> {
-    for tenant in fs.read_dir(layout::STAGING)?.into_iter().filter(|entry| entry.is_dir) {
-        let dir = format!("{}/{}", layout::STAGING, tenant.name);
-        for entry in fs.read_dir(&dir)?.into_iter().filter(|entry| !entry.is_dir) {
-            fs.remove_file(&format!("{dir}/{}", entry.name))?;
-        }
-    }
-    Ok(())
+    // As many bits as a generation has, of an id that was drawn at random.
+    let salt = u64::from_str_radix(data.cluster_id.get(..16).unwrap_or_default(), 16).unwrap_or_default();
+    Ok(Data { fs, shards: data.shards, salt })
 }
 
 /// Raises the limit of descriptors as far as allowed, and keeps the caches of the shards below it.

@@ -2,8 +2,13 @@
 //! memory of the node. A [`Permit`] travels inside the write and ends where the write is answered, whatever became of
 //! the client.
 
+mod stored;
+
+pub use stored::{Stored, StoredTotals};
+
 use crate::{
     config::{Config, Flush},
+    policy::Policies,
     telemetry::{Tally, Tenants, Usage},
 };
 use inkpot_proto::{path::TenantName, v1::ErrorReason};
@@ -67,6 +72,10 @@ pub struct Tenant {
     pub label: Arc<str>,
     /// What is counted of it.
     pub tally: Tally,
+    /// What it stores.
+    pub stored: StoredTotals,
+    /// How its files are rotated, kept and compressed.
+    pub policies: Policies,
     writes_limit: u32,
     bytes_limit: u64,
     writes: Semaphore,
@@ -117,6 +126,8 @@ impl Admission {
             name: name.clone(),
             label: if has_label { name.as_str().into() } else { OTHER.into() },
             tally: Tally::default(),
+            stored: StoredTotals::new(limits.stored_bytes, limits.files),
+            policies: self.config.policies(name),
             weight: limits.weight.max(1),
             flush: limits.flush.unwrap_or_else(|| self.config.flush.clone()),
             writes_limit: limits.writes_in_flight,

@@ -5,17 +5,18 @@ use super::{
     backlog::Backlog,
     descriptors::Descriptors,
     plain::{barred, difference, displaced, open_ours},
-    view::{FileView, Parked, Piece, Seen},
+    view::{FileView, Location, Parked, Piece, Seen},
 };
 use crate::{
-    catalog::{Catalog, CatalogError, FileRow, Progress, Stored},
+    catalog::{Catalog, CatalogError, Changes, FileRow, Progress, Stored},
     shard::{
-        ids::{FileId, ProducerId},
-        state::Producer,
+        ids::{FileId, FileKey, ProducerId},
+        state::{Content, Producer, Upload, Usage},
     },
     telemetry::ShardMetrics,
 };
 use bytes::Bytes;
+use inkpot_proto::path::TenantName;
 use inkpot_wal::{
     fs::{Access, Attributes, File, FileSystem, VolumeSync, parent},
     writer::is_full,
@@ -60,6 +61,8 @@ pub enum ApplyError {
 pub struct SnapshotFile {
     /// The file.
     pub view: Arc<FileView>,
+    /// Its tenant and path.
+    pub key: FileKey,
     /// Whether the plain file was made.
     pub created: bool,
     /// Decided and synced end, in bytes.
@@ -68,6 +71,10 @@ pub struct SnapshotFile {
     pub sequence: u64,
     /// Its producers.
     pub producers: Vec<(ProducerId, Producer)>,
+    /// The rest of what is known of its content.
+    pub content: Content,
+    /// Set while it is not published.
+    pub upload: Option<Upload>,
 }
 
 /// What a checkpoint makes durable.
@@ -77,6 +84,14 @@ pub struct Snapshot {
     pub progress: Progress,
     /// Files that changed since the checkpoint before.
     pub files: Vec<SnapshotFile>,
+    /// Files that are gone; what is left of them lies in staging.
+    pub removed: Vec<Arc<FileView>>,
+    /// Paths that were taken from files.
+    pub unbound: Vec<(FileKey, FileId)>,
+    /// What each tenant has.
+    pub usage: Vec<(TenantName, Usage)>,
+    /// Sets that are not over, as records.
+    pub sets: Bytes,
     /// Directories in which names changed.
     pub dirs: BTreeSet<String>,
 }
@@ -185,10 +200,36 @@ impl Applier {
             return Ok(Some(snapshot));
         }
         self.sync(&snapshot.dirs)?;
-        let stored: Vec<Stored> = snapshot.files.into_iter().map(stored).collect();
-        self.catalog.save(&stored, snapshot.progress)?;
+        let changes = Changes {
+            files: snapshot.files.into_iter().map(stored).collect(),
+            removed: snapshot.removed.iter().map(|view| view.id).collect(),
+            unbound: snapshot.unbound,
+            usage: snapshot.usage,
+            sets: snapshot.sets,
+        };
+        self.catalog.save(&changes, snapshot.progress)?;
+        self.clear_away(&snapshot.removed)?;
         self.metrics.checkpoint_duration.since(begin);
         Ok(None)
+    }
+
+    /// Removes what is left of files that are gone: nothing needs it from now on.
+    fn clear_away(&mut self, removed: &[Arc<FileView>]) -> Result<(), ApplyError> {
+        for view in removed {
+            self.descriptors.remove(view.id);
+            let parked = view.state().parked.map(|_| view.parked_path());
+            let place = view.place();
+            let staged = (place.location == Location::Staged).then(|| view.path_at(&place));
+            for path in staged.into_iter().chain(parked) {
+                match self.fs.remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(ApplyError::File { path, source });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Puts a file back on the list if something still waits for it.
@@ -208,7 +249,11 @@ impl Applier {
         let mut round = Round::default();
         loop {
             let (applied, seen, parts) = {
-                let state = view.state();
+                let mut state = view.state();
+                if state.gone.is_some() {
+                    self.backlog.done(state.drop_pending());
+                    return Ok(round);
+                }
                 if state.foreign.is_some() {
                     return Ok(round);
                 }
@@ -257,6 +302,9 @@ impl Applier {
     /// The first `parts` pieces are in the plain file now.
     fn took(&self, view: &FileView, parts: usize, seen: Seen) -> u64 {
         let mut state = view.state();
+        if state.gone.is_some() {
+            return 0;
+        }
         let bytes: u64 = state.pending.drain(..parts).map(|piece| piece.data.len() as u64).sum();
         state.applied += bytes;
         state.synced = state.synced.max(state.applied);
@@ -286,7 +334,8 @@ impl Applier {
             return None;
         }
         let seen = view.state().seen;
-        match self.fs.metadata(&view.path()) {
+        let place = view.place();
+        match self.fs.metadata(&view.path_at(&place)) {
             Ok(found) => seen.filter(|seen| seen.inode != found.inode).map(|_| "was replaced".to_owned()),
             Err(error) => displaced(&error).map(str::to_owned),
         }
@@ -367,7 +416,9 @@ impl Applier {
                 volume.sync().map_err(ApplyError::Volume)?;
             }
             _ => {
-                for view in self.unsynced.values().cloned().collect::<Vec<_>>() {
+                for view in
+                    self.unsynced.values().filter(|view| view.state().gone.is_none()).cloned().collect::<Vec<_>>()
+                {
                     let failed = |source| ApplyError::File { path: view.path(), source };
                     match self.open(&view)? {
                         Ok(file) => file.sync_all().map_err(failed)?,
@@ -398,17 +449,22 @@ impl Applier {
     /// Notices files whose path leads elsewhere by now, although the descriptor still works.
     fn verify_paths(&mut self) -> Result<(), ApplyError> {
         for view in self.unsynced.values().cloned().collect::<Vec<_>>() {
+            let place = view.place();
             let (applied, seen) = {
                 let state = view.state();
+                if state.gone.is_some() {
+                    continue;
+                }
                 (state.applied, state.seen)
             };
-            let what = match self.fs.metadata(&view.path()) {
+            let what = match self.fs.metadata(&view.path_at(&place)) {
                 Ok(found) => difference(&found, applied, seen),
                 Err(error) => match displaced(&error) {
                     Some(what) => Some(what.to_owned()),
-                    None => return Err(ApplyError::File { path: view.path(), source: error }),
+                    None => return Err(ApplyError::File { path: view.path_at(&place), source: error }),
                 },
             };
+            drop(place);
             if let Some(what) = what {
                 self.found_foreign(&view, what, Round::default());
             }
@@ -443,10 +499,11 @@ fn ready(pending: &std::collections::VecDeque<Piece>, through: u64) -> Vec<Bytes
 }
 
 fn stored(file: SnapshotFile) -> Stored {
-    let SnapshotFile { view, created, end, sequence, producers } = file;
+    let SnapshotFile { view, key, created, end, sequence, producers, content, upload } = file;
+    let staged = view.place().location == Location::Staged;
     let state = view.state();
     let row = FileRow {
-        key: view.key(),
+        key,
         generation: view.generation,
         created,
         end,
@@ -455,6 +512,9 @@ fn stored(file: SnapshotFile) -> Stored {
         foreign: state.foreign.clone(),
         seen: state.seen,
         producers: u32::try_from(producers.len()).unwrap_or(u32::MAX),
+        staged: staged && upload.is_none(),
+        content,
+        upload,
     };
     drop(state);
     Stored { id: view.id, row, producers }

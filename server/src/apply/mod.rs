@@ -1,12 +1,16 @@
 //! From the log to the plain files: off the path of acks, never past what is synced, one write per file and round.
 //! [`applier`] does it, [`driver`] decides when, [`backlog`] bounds what waits, [`view`] is what readers see meanwhile.
+//! [`compress`] makes files anew from what is committed, in the format of [`seekable`] or as it is.
 
 pub mod applier;
 pub mod backlog;
+pub mod compress;
 pub mod descriptors;
 pub mod driver;
+pub mod names;
 pub mod plain;
 pub mod registry;
+pub mod seekable;
 pub mod view;
 
 use applier::{ApplyError, Snapshot};

@@ -1,11 +1,11 @@
 //! Plain files: making them, and noticing what other programs did to them. Identity is the id in the inode plus the
 //! inode number, never the path alone.
 
-use super::view::{FileView, Seen};
+use super::view::{FileView, Location, Seen, staged_path};
 use crate::shard::ids::{FileId, FileKey};
-use inkpot_proto::{error::Refused, v1::ErrorReason};
+use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
 use inkpot_wal::{
-    fs::{Access, Attributes, Existing, File, FileSystem, Kind, Metadata, parent},
+    fs::{Access, Attributes, File, FileSystem, Kind, Metadata, parent},
     writer::is_full,
 };
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ use std::{
 #[derive(Debug)]
 pub struct PlainFiles {
     fs: Arc<dyn FileSystem>,
+    shard: u32,
     file: Attributes,
     dir: Attributes,
     known_dirs: HashSet<String>,
@@ -32,8 +33,29 @@ const MAX_KNOWN_DIRS: usize = 65_536;
 impl PlainFiles {
     /// Files and directories get these attributes.
     #[must_use]
-    pub fn new(fs: Arc<dyn FileSystem>, file: Attributes, dir: Attributes) -> Self {
-        Self { fs, file, dir, known_dirs: HashSet::new(), changed_dirs: BTreeSet::new() }
+    pub fn new(fs: Arc<dyn FileSystem>, shard: u32, file: Attributes, dir: Attributes) -> Self {
+        Self { fs, shard, file, dir, known_dirs: HashSet::new(), changed_dirs: BTreeSet::new() }
+    }
+
+    /// Where everything lies.
+    pub(super) fn fs(&self) -> &dyn FileSystem {
+        self.fs.as_ref()
+    }
+
+    /// What directories of plain files get.
+    pub(super) fn dir_attributes(&self) -> Attributes {
+        self.dir
+    }
+
+    /// Directories may not be there any more.
+    pub(super) fn forget_dirs(&mut self) {
+        self.known_dirs.clear();
+    }
+
+    /// A directory is not there any more.
+    pub(super) fn forget_dir(&mut self, dir: &str) {
+        self.known_dirs.remove(dir);
+        self.changed_dirs.remove(dir);
     }
 
     /// Makes the empty plain file: in staging, stamped with its id, then moved into place without overwriting anything.
@@ -42,27 +64,37 @@ impl PlainFiles {
     /// # Errors
     /// `EEXIST` if the name is taken, and those of the file system.
     pub fn create(&mut self, key: &FileKey, id: FileId) -> io::Result<Arc<dyn File>> {
-        let staged = format!("staging/{}/{id}", key.tenant);
+        let staged = staged_path(&key.tenant, self.shard, id);
         let path = key.plain_path();
-        self.make_dirs(parent(&staged), Attributes::PRIVATE_DIR)?;
         self.make_dirs(parent(&path), self.dir)?;
         let file = self.stage(&staged, id)?;
-        let moved = match self.fs.rename(&staged, &path, Existing::Keep) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Somebody removed a directory that was there before.
-                self.known_dirs.clear();
-                self.make_dirs(parent(&path), self.dir)?;
-                self.fs.rename(&staged, &path, Existing::Keep)
-            }
-            moved => moved,
-        };
-        if let Err(error) = moved {
+        if let Err(error) = self.rename(&staged, &path, Location::Plain) {
             // What stays in staging is removed at the next start.
             let _ = self.fs.remove_file(&staged);
             return Err(error);
         }
-        self.note_change(parent(&path));
         Ok(file)
+    }
+
+    /// Where a file of the shard lies in staging.
+    #[must_use]
+    pub fn staged(&self, tenant: &TenantName, id: FileId) -> String {
+        staged_path(tenant, self.shard, id)
+    }
+
+    /// Makes or opens a file in staging: it carries its id, and is empty if it was made.
+    ///
+    /// # Errors
+    /// Those of the file system; `InvalidData` if something else has its name.
+    pub fn open_staged(&mut self, tenant: &TenantName, id: FileId) -> io::Result<Arc<dyn File>> {
+        let staged = staged_path(tenant, self.shard, id);
+        match self.fs.open(&staged, Access::ReadWrite) {
+            Ok(file) if file.file_id()? == Some(id.to_bytes()) => Ok(file),
+            Ok(file) if file.metadata()?.len == 0 => self.stage(&staged, id),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{staged} does not carry its id"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.stage(&staged, id),
+            Err(error) => Err(error),
+        }
     }
 
     /// The directories in which names changed since the last call, with all their parents up to `files`.
@@ -78,7 +110,8 @@ impl PlainFiles {
         }
     }
 
-    fn stage(&self, staged: &str, id: FileId) -> io::Result<Arc<dyn File>> {
+    fn stage(&mut self, staged: &str, id: FileId) -> io::Result<Arc<dyn File>> {
+        self.make_dirs(parent(staged), Attributes::PRIVATE_DIR)?;
         let file = match self.fs.create(staged, self.file) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.fs.remove_file(staged)?;
@@ -93,7 +126,7 @@ impl PlainFiles {
         Ok(file)
     }
 
-    fn make_dirs(&mut self, dir: &str, attributes: Attributes) -> io::Result<()> {
+    pub(super) fn make_dirs(&mut self, dir: &str, attributes: Attributes) -> io::Result<()> {
         if dir.is_empty() || self.known_dirs.contains(dir) {
             return Ok(());
         }
@@ -174,11 +207,25 @@ pub fn difference(metadata: &Metadata, len: u64, seen: Option<Seen>) -> Option<S
 /// # Errors
 /// Those of the file system that say nothing about the file.
 pub fn open_ours(fs: &dyn FileSystem, view: &FileView, access: Access) -> io::Result<Result<Arc<dyn File>, String>> {
-    let file = match fs.open(&view.path(), access) {
+    let place = view.place();
+    open_stamped(fs, &view.path_at(&place), view.id, access)
+}
+
+/// As [`open_ours`], the file with this id at this path.
+///
+/// # Errors
+/// As [`open_ours`].
+pub fn open_stamped(
+    fs: &dyn FileSystem,
+    path: &str,
+    id: FileId,
+    access: Access,
+) -> io::Result<Result<Arc<dyn File>, String>> {
+    let file = match fs.open(path, access) {
         Err(error) => return displaced(&error).map(|what| Err(what.to_owned())).ok_or(error),
         Ok(file) => file,
     };
-    let ours = file.file_id()? == Some(view.id.to_bytes());
+    let ours = file.file_id()? == Some(id.to_bytes());
     Ok(if ours { Ok(file) } else { Err("does not carry the id of the file".to_owned()) })
 }
 

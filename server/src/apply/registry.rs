@@ -191,6 +191,14 @@ impl Registry {
         unused
     }
 
+    /// All files.
+    #[must_use]
+    pub fn views(&self) -> Vec<Arc<FileView>> {
+        let tenants = self.read();
+        let present = |entry: &Entry| if let Entry::Present(view) = entry { Some(Arc::clone(view)) } else { None };
+        tenants.values().flat_map(BTreeMap::values).filter_map(present).collect()
+    }
+
     /// How many paths something is known of.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,13 +1,13 @@
 //! A file as readers see it: what is committed, what of that is in the plain file, and the bytes in between.
 
-use super::plain::open_ours;
+use super::{plain::open_stamped, seekable::SeekTable};
 use crate::shard::{
     FileSummary,
     ids::{FileId, FileKey},
 };
 use bytes::Bytes;
 use inkpot_proto::path::TenantName;
-use inkpot_wal::fs::{Access, File, FileSystem};
+use inkpot_wal::fs::{Access, File, FileSystem, Metadata};
 use std::{
     collections::VecDeque,
     io,
@@ -49,8 +49,10 @@ pub struct Parked {
 pub enum Gone {
     /// Other content has taken its place: [`ViewState::successor`].
     Replaced,
-    /// The file was deleted, or left for another shard under another path.
+    /// The file was deleted.
     Deleted,
+    /// The file has another path, which belongs to another shard: its bytes are that one's.
+    Left,
 }
 
 /// Where the bytes of a file lie.
@@ -136,6 +138,8 @@ pub struct FileView {
     /// Its generation.
     pub generation: u64,
     state: Mutex<ViewState>,
+    /// Seek table of the compressed file that a reader saw last; of no other than the one with this metadata.
+    seek_table: Mutex<Option<Arc<(Metadata, SeekTable)>>>,
     /// Told whenever more is committed, or the path leads elsewhere.
     pub changed: Notify,
 }
@@ -167,7 +171,8 @@ impl FileView {
     #[must_use]
     pub fn at(place: Place, shard: u32, id: FileId, generation: u64, state: ViewState) -> Self {
         let place = RwLock::new(place);
-        Self { place, shard, id, generation, state: Mutex::new(state), changed: Notify::new() }
+        let (state, seek_table) = (Mutex::new(state), Mutex::default());
+        Self { place, shard, id, generation, state, seek_table, changed: Notify::new() }
     }
 
     /// Its tenant and path, at present.
@@ -210,7 +215,8 @@ impl FileView {
     /// Up to `max` committed bytes from `offset` on. Reads the disk: not for an event loop.
     ///
     /// # Errors
-    /// Those of the file system; `UnexpectedEof` if the plain file has lost bytes that were there.
+    /// Those of the file system; `UnexpectedEof` if the plain file has lost bytes that were there, `InvalidData` if it is
+    /// compressed and damaged.
     pub fn read(&self, fs: &dyn FileSystem, offset: u64, max: usize) -> io::Result<Chunk> {
         let (source, end) = {
             let state = self.state();
@@ -222,17 +228,55 @@ impl FileView {
         };
         let data = match source {
             Source::Memory(data) => data.slice(..data.len().min(max)),
-            Source::Plain(applied) => {
-                let plain =
-                    open_ours(fs, self, Access::Read)?.map_err(|what| lost(format!("the plain file {what}")))?;
-                read_exact(plain.as_ref(), &self.path(), offset, cut(applied - offset, max))?
-            }
+            Source::Plain(applied) => self.read_plain(fs, offset, cut(applied - offset, max))?,
             Source::Parked { skip, len } => {
                 let path = self.parked_path();
                 read_exact(fs.open(&path, Access::Read)?.as_ref(), &path, skip, cut(len, max))?
             }
         };
         Ok(Chunk { data, end })
+    }
+
+    fn read_plain(&self, fs: &dyn FileSystem, offset: u64, len: usize) -> io::Result<Bytes> {
+        let (opened, path, location) = {
+            let place = self.place();
+            let path = self.path_at(&place);
+            (open_stamped(fs, &path, self.id, Access::Read)?, path, place.location)
+        };
+        let file = opened.map_err(|what| lost(format!("the plain file {what}")))?;
+        match location {
+            Location::Plain | Location::Staged => read_exact(file.as_ref(), &path, offset, len),
+            Location::Compressed => {
+                self.read_compressed(file.as_ref(), offset, len).map_err(|error| match error.kind() {
+                    kind @ io::ErrorKind::InvalidData => io::Error::new(kind, format!("{path}: {error}")),
+                    _ => error,
+                })
+            }
+        }
+    }
+
+    /// Up to `max` bytes, at least one: what a frame has.
+    fn read_compressed(&self, file: &dyn File, offset: u64, max: usize) -> io::Result<Bytes> {
+        let known = self.seek_table(file)?;
+        let (_, table) = &*known;
+        let data = table.read_at(file, offset, max)?;
+        if data.is_empty() && max > 0 {
+            let text = format!("has {} bytes instead of more than {offset}", table.input_len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(data)
+    }
+
+    /// The table of a compressed file, which is read again only if the file is another one than the last time.
+    fn seek_table(&self, file: &dyn File) -> io::Result<Arc<(Metadata, SeekTable)>> {
+        let found = file.metadata()?;
+        let known = || self.seek_table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().as_ref().filter(|known| known.0 == found) {
+            return Ok(Arc::clone(known));
+        }
+        let read = Arc::new((found, SeekTable::read(file)?));
+        *known() = Some(Arc::clone(&read));
+        Ok(read)
     }
 
     /// What Stat and List tell of it.
@@ -264,6 +308,13 @@ impl FileView {
 }
 
 impl ViewState {
+    /// Forgets what waits for the plain file of content that is gone. Returns how many bytes that were.
+    pub fn drop_pending(&mut self) -> u64 {
+        self.pending.clear();
+        self.pending_since = None;
+        std::mem::take(&mut self.pending_bytes)
+    }
+
     fn source(&self, offset: u64) -> Source {
         if let Some(parked) = self.parked.filter(|parked| (parked.from..parked.end).contains(&offset)) {
             return Source::Parked { skip: offset - parked.from, len: parked.end - offset };
@@ -303,4 +354,4 @@ fn lost(text: String) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -110,13 +110,13 @@ impl FileRow {
             applied_size: self.parked.map_or(self.end, |parked| parked.from),
             synced_size: self.end,
             generation: self.generation,
-            sealed: false,
+            sealed: self.content.sealed,
             producers: self.producers,
             modified: self.seen.map(|seen| seen.modified),
             foreign_change: self.foreign.is_some(),
-            crc32c: None,
-            stored_size: self.end,
-            compressed: false,
+            crc32c: self.content.crc32c,
+            stored_size: self.content.compressed.unwrap_or(self.end),
+            compressed: self.content.compressed.is_some(),
         }
     }
 }

@@ -9,28 +9,35 @@ mod slot;
 
 pub use list::Listed;
 pub use rows::{FileRow, Stored};
+pub(crate) use rows::{decode_producer, encode_producer};
 pub use slot::CatalogSlot;
 
 use crate::shard::{
     codec::{Reader, Undecodable, put_number},
     ids::{FileId, FileKey, ProducerId},
-    state::Producer,
+    state::{Producer, Usage},
 };
 use backend::Backend;
 use bytes::Bytes;
+use inkpot_proto::path::TenantName;
 use inkpot_wal::{
     fs::{Access, Attributes, Existing, File, FileSystem},
     recovery::Mark,
 };
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::{collections::HashSet, io, sync::Arc};
 use thiserror::Error;
 
 const FILES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("files");
 const PATHS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("paths");
 const PRODUCERS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("producers");
+/// Ids of the files that are not published yet.
+const UPLOADS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("uploads");
+/// What each tenant has in the shard.
+const USAGE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("usage");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const PROGRESS: &str = "progress";
+const SETS: &str = "sets";
 /// Memory that one catalog may use as a cache, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -87,6 +94,21 @@ pub struct Progress {
     pub running: u64,
 }
 
+/// What a checkpoint writes.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Files that changed, and are there.
+    pub files: Vec<Stored>,
+    /// Files that are gone.
+    pub removed: Vec<FileId>,
+    /// Paths that were taken from files.
+    pub unbound: Vec<(FileKey, FileId)>,
+    /// What each tenant has.
+    pub usage: Vec<(TenantName, Usage)>,
+    /// Sets that are not over, as records.
+    pub sets: Bytes,
+}
+
 /// The catalog of one shard.
 #[derive(Debug)]
 pub struct Catalog {
@@ -109,7 +131,7 @@ impl Catalog {
         }
         let file = fs.create(&new, Attributes::PRIVATE).map_err(open)?;
         let catalog = Self::on_file(file, &new)?;
-        catalog.save(&[], Progress::default())?;
+        catalog.save(&Changes::default(), Progress::default())?;
         drop(catalog);
         fs.open(&new, Access::ReadWrite).and_then(|file| file.sync_all()).map_err(open)?;
         fs.rename(&new, &path, Existing::Replace).map_err(open)?;
@@ -182,25 +204,58 @@ impl Catalog {
         Ok(Some(Stored { id, row, producers: found }))
     }
 
-    /// Writes files with their producers, and how far the shard has come. Durable when this returns.
+    /// Sets that are not over, as records; empty: none.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn sets(&self) -> Result<Bytes, CatalogError> {
+        let table = self.read(META)?;
+        let row = table.get(SETS).map_err(|error| self.failed(error))?;
+        Ok(row.map_or_else(Bytes::new, |row| Bytes::copy_from_slice(row.value())))
+    }
+
+    /// The uploads that are not published yet.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn uploads(&self) -> Result<Vec<Stored>, CatalogError> {
+        let table = self.read(UPLOADS)?;
+        let mut found = Vec::new();
+        for entry in table.iter().map_err(|error| self.failed(error))? {
+            let (id, _) = entry.map_err(|error| self.failed(error))?;
+            let id = id.value().try_into().map(FileId::from_bytes).map_err(|_| self.undecodable(Undecodable(0)))?;
+            found.extend(self.by_id(id)?);
+        }
+        Ok(found)
+    }
+
+    /// What each tenant has.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn usage(&self) -> Result<Vec<(TenantName, Usage)>, CatalogError> {
+        let table = self.read(USAGE)?;
+        let mut found = Vec::new();
+        for entry in table.iter().map_err(|error| self.failed(error))? {
+            let (tenant, usage) = entry.map_err(|error| self.failed(error))?;
+            let tenant = TenantName::parse(&String::from_utf8_lossy(tenant.value()));
+            let tenant = tenant.map_err(|_| self.undecodable(Undecodable(0)))?;
+            found.push((tenant, rows::decode_usage(usage.value()).map_err(|error| self.undecodable(error))?));
+        }
+        Ok(found)
+    }
+
+    /// Writes what changed, and how far the shard has come. Durable when this returns.
     ///
     /// # Errors
     /// Those of the database; then the catalog is as it was, or as it should be, and must be opened anew.
-    pub fn save(&self, files: &[Stored], progress: Progress) -> Result<(), CatalogError> {
+    pub fn save(&self, changes: &Changes, progress: Progress) -> Result<(), CatalogError> {
         let mut transaction = self.db.begin_write().map_err(|error| self.failed(error))?;
         // Costs a little at each checkpoint and spares a walk over the whole file after a crash.
         transaction.set_quick_repair(true);
+        self.save_files(&transaction, changes).map_err(|error| self.failed(error))?;
+        self.save_usage(&transaction, &changes.usage).map_err(|error| self.failed(error))?;
         {
-            let mut rows = transaction.open_table(FILES).map_err(|error| self.failed(error))?;
-            let mut paths = transaction.open_table(PATHS).map_err(|error| self.failed(error))?;
-            let mut producers = transaction.open_table(PRODUCERS).map_err(|error| self.failed(error))?;
-            for file in files {
-                let id = file.id.to_bytes();
-                rows.insert(id.as_slice(), file.row.encode().as_slice()).map_err(|error| self.failed(error))?;
-                let key = path_key(&file.row.key);
-                paths.insert(key.as_slice(), id.as_slice()).map_err(|error| self.failed(error))?;
-                self.save_producers(&mut producers, &id, &file.producers)?;
-            }
             let mut meta = transaction.open_table(META).map_err(|error| self.failed(error))?;
             let Mark { sequence, epoch, segment, offset } = progress.mark;
             let mut row = Vec::new();
@@ -208,26 +263,49 @@ impl Catalog {
                 put_number(&mut row, number);
             }
             meta.insert(PROGRESS, row.as_slice()).map_err(|error| self.failed(error))?;
+            meta.insert(SETS, changes.sets.as_ref()).map_err(|error| self.failed(error))?;
         }
         transaction.commit().map_err(|error| self.failed(error))
     }
 
-    /// Writes a file's producers, and removes those that it no longer has.
-    fn save_producers(
-        &self,
-        table: &mut redb::Table<&[u8], &[u8]>,
-        id: &[u8; 16],
-        producers: &[(ProducerId, Producer)],
-    ) -> Result<(), CatalogError> {
-        let end = (u128::from_be_bytes(*id).saturating_add(1)).to_be_bytes();
-        let kept: HashSet<&[u8]> = producers.iter().map(|(name, _)| name.as_bytes()).collect();
-        table
-            .retain_in::<&[u8], _>(id.as_slice()..end.as_slice(), |key, _| kept.contains(&key[id.len()..]))
-            .map_err(|error| self.failed(error))?;
-        for (name, state) in producers {
-            let key = [id.as_slice(), name.as_bytes()].concat();
-            let row = rows::encode_producer(state);
-            table.insert(key.as_slice(), row.as_slice()).map_err(|error| self.failed(error))?;
+    fn save_files(&self, transaction: &WriteTransaction, changes: &Changes) -> Result<(), redb::Error> {
+        let mut rows = transaction.open_table(FILES)?;
+        let mut paths = transaction.open_table(PATHS)?;
+        let mut producers = transaction.open_table(PRODUCERS)?;
+        let mut uploads = transaction.open_table(UPLOADS)?;
+        for (key, id) in &changes.unbound {
+            let key = path_key(key);
+            // It may be another file's by now.
+            if paths.get(key.as_slice())?.is_some_and(|row| row.value() == id.to_bytes().as_slice()) {
+                paths.remove(key.as_slice())?;
+            }
+        }
+        for id in &changes.removed {
+            let id = id.to_bytes();
+            rows.remove(id.as_slice())?;
+            uploads.remove(id.as_slice())?;
+            save_producers(&mut producers, &id, &[])?;
+        }
+        for file in &changes.files {
+            let id = file.id.to_bytes();
+            rows.insert(id.as_slice(), file.row.encode().as_slice())?;
+            if file.row.upload.is_some() {
+                uploads.insert(id.as_slice(), [].as_slice())?;
+            } else {
+                uploads.remove(id.as_slice())?;
+                paths.insert(path_key(&file.row.key).as_slice(), id.as_slice())?;
+            }
+            save_producers(&mut producers, &id, &file.producers)?;
+        }
+        Ok(())
+    }
+
+    fn save_usage(&self, transaction: &WriteTransaction, usage: &[(TenantName, Usage)]) -> Result<(), redb::Error> {
+        let mut table = transaction.open_table(USAGE)?;
+        let kept: HashSet<&[u8]> = usage.iter().map(|(tenant, _)| tenant.as_str().as_bytes()).collect();
+        table.retain(|tenant, _| kept.contains(tenant))?;
+        for (tenant, usage) in usage {
+            table.insert(tenant.as_str().as_bytes(), rows::encode_usage(*usage).as_slice())?;
         }
         Ok(())
     }
@@ -261,6 +339,22 @@ impl Catalog {
 
 fn path(shard: u32) -> String {
     format!("shards/{shard:04}/catalog")
+}
+
+/// Writes a file's producers, and removes those that it no longer has.
+fn save_producers(
+    table: &mut redb::Table<&[u8], &[u8]>,
+    id: &[u8; 16],
+    producers: &[(ProducerId, Producer)],
+) -> Result<(), redb::StorageError> {
+    let end = (u128::from_be_bytes(*id).saturating_add(1)).to_be_bytes();
+    let kept: HashSet<&[u8]> = producers.iter().map(|(name, _)| name.as_bytes()).collect();
+    table.retain_in::<&[u8], _>(id.as_slice()..end.as_slice(), |key, _| kept.contains(&key[id.len()..]))?;
+    for (name, state) in producers {
+        let key = [id.as_slice(), name.as_bytes()].concat();
+        table.insert(key.as_slice(), rows::encode_producer(state).as_slice())?;
+    }
+    Ok(())
 }
 
 fn path_key(key: &FileKey) -> Vec<u8> {

@@ -5,7 +5,7 @@ use crate::{
     shard::{
         codec::{Reader, Undecodable, put_number, put_option, put_text},
         ids::{FileId, FileKey, ProducerId},
-        state::{Producer, Remembered},
+        state::{Content, Producer, Remembered, Upload, Usage},
     },
 };
 use bytes::Bytes;
@@ -33,6 +33,12 @@ pub struct FileRow {
     pub seen: Option<Seen>,
     /// How many producers it has.
     pub producers: u32,
+    /// The rest of what is known of its content.
+    pub content: Content,
+    /// Set while it is not published.
+    pub upload: Option<Upload>,
+    /// It lies in staging although it is published: something else stands at its path.
+    pub staged: bool,
 }
 
 /// A file with its producers.
@@ -47,7 +53,7 @@ pub struct Stored {
 }
 
 impl FileRow {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + self.key.path.as_str().len());
         put_text(&mut out, self.key.tenant.as_str());
         put_text(&mut out, self.key.path.as_str());
@@ -62,10 +68,13 @@ impl FileRow {
         put_option(&mut out, self.seen.map(|seen| seen.inode));
         put_option(&mut out, self.seen.map(|seen| nanos(seen.modified)));
         put_number(&mut out, u64::from(self.producers));
+        put_content(&mut out, &self.content);
+        put_upload(&mut out, self.upload.as_ref());
+        put_number(&mut out, u64::from(self.staged));
         out
     }
 
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Undecodable> {
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, Undecodable> {
         let mut reader = Reader::new(Bytes::copy_from_slice(row));
         let tenant = TenantName::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
         let path = FilePath::parse(&reader.text()?).map_err(|_| Undecodable(0))?;
@@ -80,8 +89,66 @@ impl FileRow {
         let seen = seen.map(|(inode, at)| Seen { inode, modified: UNIX_EPOCH + Duration::from_nanos(at) });
         let producers = u32::try_from(reader.number()?).unwrap_or(u32::MAX);
         let key = FileKey { tenant, path };
-        Ok(Self { key, generation, created, end, sequence, parked, foreign, seen, producers })
+        let content = content(&mut reader)?;
+        let upload = upload(&mut reader)?;
+        let staged = reader.number()? != 0;
+        Ok(Self { key, generation, created, end, sequence, parked, foreign, seen, producers, content, upload, staged })
     }
+}
+
+fn put_content(out: &mut Vec<u8>, content: &Content) {
+    put_option(out, content.crc32c.map(u64::from));
+    put_number(out, u64::from(content.sealed));
+    put_option(out, content.compressed);
+    put_option(out, content.origin.as_ref().map(|(_, epoch)| *epoch));
+    put_text(out, content.origin.as_ref().map_or("", |(producer, _)| producer));
+    put_number(out, content.began);
+    put_option(out, content.rotated.map(|(at, _)| at));
+    put_option(out, content.rotated.map(|(_, next)| next));
+}
+
+fn content(reader: &mut Reader) -> Result<Content, Undecodable> {
+    let crc32c = reader.option()?.map(u32::try_from).transpose().map_err(|_| reader.undecodable())?;
+    let sealed = reader.number()? != 0;
+    let compressed = reader.option()?;
+    let epoch = reader.option()?;
+    let producer = reader.text()?;
+    let origin = epoch.map(|epoch| (producer.into(), epoch));
+    let began = reader.number()?;
+    let rotated = reader.option()?.zip(reader.option()?);
+    Ok(Content { crc32c, sealed, compressed, origin, began, rotated })
+}
+
+fn put_upload(out: &mut Vec<u8>, upload: Option<&Upload>) {
+    put_option(out, upload.map(|upload| upload.active_at));
+    let Some(upload) = upload else { return };
+    put_number(out, u64::from(upload.replace));
+    put_option(out, upload.if_generation);
+    put_number(out, u64::from(upload.producer.is_some()));
+    put_text(out, upload.producer.as_deref().unwrap_or_default());
+}
+
+fn upload(reader: &mut Reader) -> Result<Option<Upload>, Undecodable> {
+    let Some(active_at) = reader.option()? else { return Ok(None) };
+    let replace = reader.number()? != 0;
+    let if_generation = reader.option()?;
+    let has_producer = reader.number()? != 0;
+    let producer = Some(reader.text()?.into()).filter(|_| has_producer);
+    Ok(Some(Upload { replace, if_generation, producer, active_at }))
+}
+
+/// What a tenant has, as a row.
+pub(super) fn encode_usage(usage: Usage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16);
+    put_number(&mut out, usage.bytes);
+    put_number(&mut out, usage.files);
+    out
+}
+
+/// Reads what [`encode_usage`] wrote.
+pub(super) fn decode_usage(row: &[u8]) -> Result<Usage, Undecodable> {
+    let mut reader = Reader::new(Bytes::copy_from_slice(row));
+    Ok(Usage { bytes: reader.number()?, files: reader.number()? })
 }
 
 fn nanos(time: SystemTime) -> u64 {
@@ -89,7 +156,8 @@ fn nanos(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn encode_producer(producer: &Producer) -> Vec<u8> {
+/// A producer as a row.
+pub(crate) fn encode_producer(producer: &Producer) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + producer.remembered.len() * 12);
     put_number(&mut out, producer.epoch);
     put_number(&mut out, producer.last_seq);
@@ -97,6 +165,7 @@ pub(super) fn encode_producer(producer: &Producer) -> Vec<u8> {
     put_number(&mut out, producer.previous.0);
     put_number(&mut out, producer.previous.1);
     for remembered in &producer.remembered {
+        put_number(&mut out, remembered.generation);
         put_number(&mut out, remembered.offset);
         put_number(&mut out, u64::from(remembered.len));
         out.extend_from_slice(&remembered.crc32c.to_le_bytes());
@@ -104,7 +173,8 @@ pub(super) fn encode_producer(producer: &Producer) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_producer(row: &[u8]) -> Result<Producer, Undecodable> {
+/// Reads what [`encode_producer`] wrote.
+pub(crate) fn decode_producer(row: &[u8]) -> Result<Producer, Undecodable> {
     let mut reader = Reader::new(Bytes::copy_from_slice(row));
     let mut producer = Producer {
         epoch: reader.number()?,
@@ -114,10 +184,11 @@ pub(super) fn decode_producer(row: &[u8]) -> Result<Producer, Undecodable> {
         ..Producer::default()
     };
     while !reader.is_at_end() {
+        let generation = reader.number()?;
         let offset = reader.number()?;
         let len = u32::try_from(reader.number()?).map_err(|_| Undecodable(0))?;
         let crc32c = u32::from_le_bytes(reader.array()?);
-        producer.remembered.push_back(Remembered { offset, len, crc32c });
+        producer.remembered.push_back(Remembered { generation, offset, len, crc32c });
     }
     Ok(producer)
 }

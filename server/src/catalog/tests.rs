@@ -8,7 +8,7 @@ use crate::{
     },
     shard::{
         listing::Query,
-        state::Remembered,
+        state::{Content, Remembered},
         testing::{key, name},
     },
 };
@@ -37,7 +37,7 @@ pub(super) fn catalog() -> (MemoryFs, Catalog) {
 pub(crate) fn with_undecodable_row(path: &str) -> (MemoryFs, Catalog) {
     let (memory, catalog) = catalog();
     let file = stored(path, 1);
-    catalog.save(std::slice::from_ref(&file), progress(1)).unwrap();
+    catalog.save(&changes(std::slice::from_ref(&file)), progress(1)).unwrap();
     let transaction = catalog.db.begin_write().unwrap();
     let mut files = transaction.open_table(FILES).unwrap();
     files.insert(file.id.to_bytes().as_slice(), [1].as_slice()).unwrap();
@@ -57,7 +57,14 @@ pub(super) fn row(path: &str) -> FileRow {
         foreign: None,
         seen: None,
         producers: 0,
+        content: Content::default(),
+        upload: None,
+        staged: false,
     }
+}
+
+pub(super) fn changes(files: &[Stored]) -> Changes {
+    Changes { files: files.to_vec(), ..Changes::default() }
 }
 
 pub(super) fn stored(path: &str, counter: u64) -> Stored {
@@ -65,7 +72,8 @@ pub(super) fn stored(path: &str, counter: u64) -> Stored {
 }
 
 fn producer(epoch: u64, appends: u64) -> Producer {
-    let remembered = (0..appends).map(|n| Remembered { offset: n * 10, len: 10, crc32c: 0xdead_beef ^ n as u32 });
+    let remembered =
+        (0..appends).map(|n| Remembered { generation: 7, offset: n * 10, len: 10, crc32c: 0xdead_beef ^ n as u32 });
     Producer {
         epoch,
         last_seq: appends,
@@ -105,7 +113,7 @@ fn files_are_found_as_they_were_saved_also_after_power_loss() {
     full.row.producers = 2;
     full.producers = vec![("".into(), producer(1, 0)), ("p".into(), producer(u64::MAX, 64))];
     let bare = Stored { row: FileRow { created: false, end: 0, ..row("bare") }, ..stored("bare", 1) };
-    catalog.save(&[full.clone(), bare.clone()], progress(9)).unwrap();
+    catalog.save(&changes(&[full.clone(), bare.clone()]), progress(9)).unwrap();
     for loss in Loss::EVERY {
         let catalog = Catalog::open(&memory.power_loss(loss, 1), 0).unwrap();
         assert_eq!(catalog.progress().unwrap(), progress(9));
@@ -123,10 +131,10 @@ fn saving_again_replaces_a_file_and_forgets_producers_that_it_no_longer_has() {
     file.producers = vec![("p".into(), producer(1, 3)), ("q".into(), producer(2, 1))];
     let mut neighbour = stored("b", 2);
     neighbour.producers = vec![("p".into(), producer(5, 1))];
-    catalog.save(&[file.clone(), neighbour.clone()], progress(1)).unwrap();
+    catalog.save(&changes(&[file.clone(), neighbour.clone()]), progress(1)).unwrap();
     file.row.end = 200;
     file.producers = vec![("q".into(), producer(3, 2))];
-    catalog.save(std::slice::from_ref(&file), progress(2)).unwrap();
+    catalog.save(&changes(std::slice::from_ref(&file)), progress(2)).unwrap();
     assert_eq!(catalog.by_id(file.id).unwrap(), Some(file));
     assert_eq!(catalog.by_id(neighbour.id).unwrap(), Some(neighbour), "a file that was not saved stays as it was");
 }
@@ -174,13 +182,13 @@ fn power_loss_while_it_is_saved_leaves_the_one_before_or_the_one_after() {
         let (memory, catalog) = catalog();
         let mut file = stored("a", 1);
         file.producers = vec![("p".into(), producer(1, 3))];
-        catalog.save(std::slice::from_ref(&file), progress(1)).unwrap();
+        catalog.save(&changes(std::slice::from_ref(&file)), progress(1)).unwrap();
         let before = file.clone();
         file.row.end = 999;
         file.producers = vec![("p".into(), producer(1, 4))];
         memory.fail_from(memory.operations() + cut);
         let more: Vec<Stored> = (2..40).map(|id| stored(&format!("more/{id}"), id)).chain([file.clone()]).collect();
-        let saved = catalog.save(&more, progress(2)).is_ok();
+        let saved = catalog.save(&changes(&more), progress(2)).is_ok();
         for (seed, loss) in (0..).zip(Loss::EVERY.into_iter().chain([Loss::Torn; 5])) {
             let after = Catalog::open(&memory.power_loss(loss, seed), 0).unwrap();
             let found = after.by_id(file.id).unwrap().unwrap();
@@ -204,12 +212,12 @@ fn power_loss_while_it_is_saved_leaves_the_one_before_or_the_one_after() {
 fn catalog_that_is_opened_after_a_failed_sync_is_the_one_on_the_disk() {
     for nth in 1.. {
         let (memory, catalog) = catalog();
-        catalog.save(&[stored("a", 1)], progress(1)).unwrap();
+        catalog.save(&changes(&[stored("a", 1)]), progress(1)).unwrap();
         drop(catalog);
         let faulty = FaultyFs::over_memory(&memory);
         let catalog = Catalog::open(&faulty, 0).unwrap();
         faulty.fail(Op::SyncData, "catalog", When::Nth(nth), FaultKind::LostSync);
-        let saved = catalog.save(&[stored("a", 1), stored("b", 2)], progress(2));
+        let saved = catalog.save(&changes(&[stored("a", 1), stored("b", 2)]), progress(2));
         drop(catalog);
         faulty.clear();
         let opened = Catalog::open(&faulty, 0).unwrap();

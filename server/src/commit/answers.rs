@@ -5,6 +5,7 @@ use crate::{
     admission::Tenant,
     shard::{
         SessionLink, WriteState,
+        operation::Done,
         outbox::{Ack, Event},
     },
     telemetry::{Acked, ShardMetrics},
@@ -40,6 +41,7 @@ enum Draft {
     Ack { session: Arc<SessionLink>, channel: u32, ack: Ack, records: u64, since: Instant },
     Event(Arc<SessionLink>, Event),
     State(oneshot::Sender<Result<WriteState, Refused>>, WriteState),
+    Done(oneshot::Sender<Result<Done, Refused>>, Result<Done, Refused>),
 }
 
 /// See the module.
@@ -99,6 +101,11 @@ impl Answers {
         self.0.push(Draft::State(reply, state));
     }
 
+    /// Answers an operation in its turn.
+    pub fn done(&mut self, reply: oneshot::Sender<Result<Done, Refused>>, done: Result<Done, Refused>) {
+        self.0.push(Draft::Done(reply, done));
+    }
+
     /// How many appends wait to be acknowledged.
     #[must_use]
     pub fn appends(&self) -> u64 {
@@ -114,6 +121,7 @@ impl Answers {
             match draft {
                 Draft::Event(session, event) => session.outbox.push(event),
                 Draft::State(reply, state) => _ = reply.send(Ok(state)),
+                Draft::Done(reply, done) => _ = reply.send(done),
                 Draft::Ack { session, channel, mut ack, .. } => {
                     ack.level = level;
                     if level == Durability::Synced {
@@ -153,6 +161,8 @@ impl Answers {
                 }
                 Draft::Event(session, event) => session.outbox.push(unrevealing(event)),
                 Draft::State(reply, _) => _ = reply.send(Err(closed("the question was not answered"))),
+                Draft::Done(reply, Ok(_)) => _ = reply.send(Err(refused.clone())),
+                Draft::Done(reply, Err(_)) => _ = reply.send(Err(closed("the operation was not carried out"))),
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{
     Draft, ShardWriter,
     answers::{Taken, closed},
+    stager::Chunk,
 };
 use crate::{
     admission::Permit,
@@ -21,7 +22,11 @@ use inkpot_proto::{
     error::Refused,
     v1::{Durability, ErrorReason},
 };
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// When an append was read, and when it is decided on.
 #[derive(Clone, Copy)]
@@ -31,14 +36,22 @@ struct Times {
 }
 
 impl ShardWriter {
-    pub(super) fn write(&mut self, session: &Arc<SessionLink>, write: Write, since: Instant, now: Instant) {
+    /// Takes an append, or refuses it. `chunk` tells where the bytes of an upload are staged.
+    pub(super) fn write(
+        &mut self,
+        session: &Arc<SessionLink>,
+        write: Write,
+        chunk: Option<Chunk>,
+        since: Instant,
+        now: Instant,
+    ) {
         let number = write.channel;
         let Some(mut channel) = self.channels.remove(&(session.id, number)) else {
             return self.answers.nack(session, number, write.seq, Box::new(self.no_channel(session.id, number)));
         };
         let seq = if write.seq == 0 { channel.arrived.saturating_add(1) } else { write.seq };
         // A number that was refused at the door may be anything.
-        if write.seq == 0 || write.body.is_ok() {
+        if channel.staging.is_none() && (write.seq == 0 || write.body.is_ok()) {
             channel.arrived = seq;
         }
         self.in_hand = Some((Arc::clone(session), number, seq));
@@ -46,7 +59,7 @@ impl ShardWriter {
         let mut trace = None;
         let taken = write.body.and_then(|mut body| {
             trace = body.trace.take();
-            self.decide(session, number, &mut channel, seq, body, at)
+            self.decide(session, number, &mut channel, seq, (body, chunk), at)
         });
         match (taken, trace) {
             (Ok(offset), Some(mut trace)) => {
@@ -73,16 +86,17 @@ impl ShardWriter {
         seq: u64,
         mut refused: Box<Refused>,
     ) {
-        if channel.refused && refused.reason != ErrorReason::ProducerFenced {
+        if channel.refused && !matches!(refused.reason, ErrorReason::ProducerFenced | ErrorReason::GenerationChanged) {
             self.name_earlier(channel, seq, &mut refused);
         }
         channel.refused = true;
+        self.restage(channel);
         // A refusal that tells how far file or producer have come waits until that is durable.
         self.sync_wanted |= refused.expected_seq.is_some() || refused.expected_offset.is_some();
         self.answers.nack(session, number, seq, refused);
     }
 
-    fn no_channel(&self, session: u64, number: u32) -> Refused {
+    pub(super) fn no_channel(&self, session: u64, number: u32) -> Refused {
         if self.lost.contains(&(session, number)) {
             return closed(&format!("channel {number} was lost, open it again"));
         }
@@ -109,7 +123,7 @@ impl ShardWriter {
         number: u32,
         channel: &mut Channel,
         seq: u64,
-        body: WriteBody,
+        (body, chunk): (WriteBody, Option<Chunk>),
         Times { since, now }: Times,
     ) -> Result<Option<u64>, Box<Refused>> {
         let Some(file) = self.files.get(channel.file) else {
@@ -118,12 +132,22 @@ impl ShardWriter {
         let producer = channel.producer.as_ref().and_then(|id| file.producers.get(id));
         let len = body.data.len() as u64;
         let wish = Wish { seq, len, crc32c: body.crc32c, expected_offset: body.expected_offset };
-        let generation = file.view.generation;
+        let mut generation = file.view.generation;
         let (range, duplicate) = match decide(file, producer, channel, &wish) {
             Decision::Refuse(refused) => return Err(refused),
-            Decision::Duplicate(range) => (range, true),
+            Decision::Duplicate(found) => {
+                generation = found.map_or(generation, |found| found.generation);
+                (found.map(|found| found.range), true)
+            }
+            Decision::Append(offset) if channel.staging.is_some() => {
+                self.take_chunk(channel, seq, &body, (offset, chunk), now)?;
+                channel.refused = false;
+                channel.taken = seq;
+                (Some((offset, offset + len)), false)
+            }
             Decision::Append(offset) => {
                 self.check_writable(channel.file)?;
+                self.account.reserve_bytes(&channel.key.tenant, len)?;
                 self.make_plain(channel.file, now)?;
                 let producer = channel.producer.clone().map(|id| (id, seq));
                 let record =
@@ -135,7 +159,7 @@ impl ShardWriter {
                 (Some((offset, offset + len)), false)
             }
         };
-        self.sync_wanted |= body.durability == Durability::Synced;
+        self.sync_wanted |= body.durability == Durability::Synced || channel.staging.is_some();
         if channel.last.1 <= self.log.synced_sequence() {
             channel.synced_seq = channel.last.0;
         }
@@ -157,14 +181,14 @@ impl ShardWriter {
         start
     }
 
-    fn check_writable(&self, id: FileId) -> Result<(), Box<Refused>> {
+    pub(super) fn check_writable(&self, id: FileId) -> Result<(), Box<Refused>> {
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let foreign_change = file.view.state().foreign.clone();
         if let Some(what) = foreign_change {
-            return Err(Box::new(foreign(&file.view.key(), &what)));
+            return Err(Box::new(foreign(&file.key, &what)));
         }
         if self.disk_full || self.backlog.is_disk_full() {
-            return Err(Box::new(disk_full(&format!("file {}", file.view.key()))));
+            return Err(Box::new(disk_full(&format!("file {}", file.key))));
         }
         Ok(())
     }
@@ -173,12 +197,13 @@ impl ShardWriter {
     fn make_plain(&mut self, id: FileId, now: Instant) -> Result<(), Box<Refused>> {
         let Some(file) = self.files.get(id).filter(|file| !file.created) else { return Ok(()) };
         let view = Arc::clone(&file.view);
+        self.account.reserve_file(&file.key.tenant)?;
         let made = self.plain.create(&view.key(), id);
         let made = made.map_err(|error| Box::new(self.refuse_making(&error, &view)))?;
         self.backlog.hand_on(id, made);
         self.registry.insert(view);
         self.name(id, now);
-        self.record(&Record::Create { id }, now);
+        self.record(&Record::Create { id, at: unix_millis() }, now);
         Ok(())
     }
 
@@ -191,7 +216,7 @@ impl ShardWriter {
     /// Lets the frame name the file's id, unless the log or the catalog did before.
     pub(super) fn name(&mut self, id: FileId, now: Instant) {
         let Some(file) = self.files.get(id).filter(|file| !file.named) else { return };
-        let record = Record::Name { key: file.view.key(), id, generation: file.view.generation };
+        let record = Record::Name { key: file.key.clone(), id, generation: file.view.generation };
         self.record(&record, now);
     }
 
@@ -214,4 +239,10 @@ impl ShardWriter {
             None => self.permits.push(permit),
         }
     }
+}
+
+/// The time of day, in milliseconds since 1970: never a reason for a decision about order or durability.
+pub(super) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,13 +2,19 @@
 //! its own with a runtime of its own, because commits wait for the disk; the same loop runs as a task where the disk is
 //! simulated.
 
-use super::{ShardWriter, Slots, answers::closed, refuse_item, unknown};
+use super::{
+    ShardWriter, Slots,
+    answers::closed,
+    refuse_item,
+    stager::{BATCH_BYTES, Job, Stager},
+    unknown,
+};
 use crate::{
     admission::Admission,
     apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, plain::disk_full, registry::Registry},
     catalog::CatalogSlot,
     config::Config,
-    recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
+    recovery::{Ground, Recovered, RecoveryError, Unapplied, plain_files, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
     telemetry::ShardMetrics,
 };
@@ -22,7 +28,7 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -66,11 +72,13 @@ pub struct Spec {
     pub admission: Arc<Admission>,
     /// What it measures with.
     pub metrics: Arc<ShardMetrics>,
+    /// Makes generations of this folder other ones than those of any other.
+    pub salt: u64,
 }
 
 impl Spec {
     fn ground<'a>(&'a self, registry: &'a Registry) -> Ground<'a> {
-        Ground { number: self.number, fs: &self.fs, config: &self.config, registry }
+        Ground { number: self.number, fs: &self.fs, config: &self.config, registry, salt: self.salt }
     }
 }
 
@@ -229,6 +237,7 @@ impl Shard {
             recovered,
             Instant::now(),
             Arc::clone(&self.spec.metrics),
+            Arc::clone(&self.spec.admission),
         );
         writer.set_lost(std::mem::take(&mut self.lost));
         for (view, piece) in unapplied.aside {
@@ -317,6 +326,7 @@ impl Shard {
             if writer.tick_at().is_some_and(|at| at <= now) {
                 writer.tick(now)?;
             }
+            helpers.stage(writer.take_jobs());
             helpers.look_at(writer)?;
             let is_late = stopping.is_some_and(|deadline| now >= deadline);
             if is_late {
@@ -341,6 +351,16 @@ impl Shard {
             Command::Writes(batch) => writer.push_batch(batch, now),
             Command::Flush => writer.turns().flush(),
             Command::Lookup { key, reply } => _ = reply.send(Ok(writer.lookup(&key)?)),
+            Command::AllotId { reply } => _ = reply.send(Ok(writer.allot_id())),
+            Command::Staged { items, outcome } => {
+                if let Err(error) = outcome {
+                    for item in items {
+                        refuse_item(item, &closed("the append was not staged"));
+                    }
+                    return Err(Box::new(error));
+                }
+                writer.staged(items);
+            }
             Command::Apply(Request::Snapshot(reply)) => _ = reply.send(writer.snapshot(now)?),
             Command::Apply(Request::Checkpointed(mark)) => {
                 writer.checkpointed(&mark, now)?;
@@ -390,6 +410,9 @@ struct Helpers {
     applier: JoinHandle<()>,
     prepare: SyncSender<()>,
     preparer: JoinHandle<()>,
+    /// Never full: what waits there holds permits.
+    stage: Sender<Job>,
+    stager: JoinHandle<()>,
 }
 
 impl Helpers {
@@ -414,12 +437,18 @@ impl Helpers {
         );
         let applier =
             std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || runtime.block_on(run))?;
-        Ok(Self { control, applier, prepare, preparer })
+        let (stage, jobs) = channel();
+        let stager = Stager::new(Arc::clone(&shard.spec.fs), plain_files(&shard.spec.ground(&shard.registry)));
+        let back = shard.sender.clone();
+        let stager = std::thread::Builder::new().name(format!("stage-{number}")).spawn(move || {
+            run_stager(stager, &jobs, &back);
+        })?;
+        Ok(Self { control, applier, prepare, preparer, stage, stager })
     }
 
     /// After a commit: tells the others what concerns them, and notices if one of them is gone.
     fn look_at(&self, writer: &ShardWriter) -> Result<(), HelperGone> {
-        if self.applier.is_finished() || self.preparer.is_finished() {
+        if self.applier.is_finished() || self.preparer.is_finished() || self.stager.is_finished() {
             return Err(HelperGone);
         }
         self.control.wal_bytes.store(writer.unreleased_bytes(), Ordering::Relaxed);
@@ -428,6 +457,15 @@ impl Helpers {
             let _ = self.prepare.try_send(());
         }
         Ok(())
+    }
+
+    /// Hands jobs to the stager; one that is gone is noticed by [`Helpers::look_at`].
+    fn stage(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            if let Err(SendError(job)) = self.stage.send(job) {
+                refuse_item(job.into_item(), &closed("the append was not staged"));
+            }
+        }
     }
 
     fn checkpoint_now(&self) {
@@ -441,18 +479,43 @@ impl Helpers {
         self.control.stop.store(true, Ordering::Release);
         self.control.changed.notify_one();
         drop(self.prepare);
+        drop(self.stage);
         let refused = closed("the append was not taken");
         let mut told_to_stop = false;
-        while !self.applier.is_finished() || !self.preparer.is_finished() {
+        while !self.applier.is_finished() || !self.preparer.is_finished() || !self.stager.is_finished() {
             if let Ok(Some(command)) = tokio::time::timeout(Duration::from_millis(2), mailbox.recv()).await {
                 told_to_stop |= matches!(command, Command::Stop);
                 refuse(command, &refused);
             }
         }
-        if self.applier.join().is_err() || self.preparer.join().is_err() {
+        if [self.applier, self.preparer, self.stager].into_iter().any(|thread| thread.join().is_err()) {
             tracing::error!("a thread of the shard panicked");
         }
         told_to_stop
+    }
+}
+
+/// Does jobs as they come, as many at once as are there, up to a bound.
+fn run_stager(mut stager: Stager, jobs: &Receiver<Job>, shard: &mpsc::Sender<Command>) {
+    while let Ok(first) = jobs.recv() {
+        let mut bytes = first.bytes();
+        let mut batch = vec![first];
+        while bytes < BATCH_BYTES
+            && let Ok(job) = jobs.try_recv()
+        {
+            bytes += job.bytes();
+            batch.push(job);
+        }
+        let (items, outcome) = stager.run(batch);
+        let is_over = outcome.is_err();
+        if let Err(mpsc::error::SendError(command)) = shard.blocking_send(Command::Staged { items, outcome }) {
+            refuse(command, &closed("the append was not staged"));
+        }
+        if is_over {
+            // The shard closes, and refuses what still waits here.
+            jobs.iter().for_each(|job| refuse_item(job.into_item(), &closed("the append was not staged")));
+            return;
+        }
     }
 }
 
@@ -470,6 +533,7 @@ fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> 
             Some((Arc::clone(&session.tenant), Item::Finish { session, channel, ending }))
         }
         Command::SessionEnded { session } => Some((Arc::clone(&session.tenant), Item::SessionEnded(session))),
+        Command::Operation { tenant, operation } => Some((tenant, Item::Operation(operation))),
         Command::WriteState { tenant, key, producer, reply } => {
             Some((tenant, Item::WriteState { key, producer, reply }))
         }
@@ -485,6 +549,8 @@ fn refuse(command: Command, refused: &Refused) {
                 refuse_item(Item::Write(Arc::clone(&batch.session), write, batch.since), refused);
             }
         }
+        Command::Staged { items, .. } => items.into_iter().for_each(|item| refuse_item(item, refused)),
+        Command::AllotId { reply } => _ = reply.send(Err(refused.clone())),
         Command::Lookup { reply, .. } => _ = reply.send(Err(refused.clone())),
         Command::Flush | Command::Apply(_) | Command::Stop => {}
         command => {

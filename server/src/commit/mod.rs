@@ -6,12 +6,17 @@
 mod answers;
 mod append;
 pub mod driver;
+mod effects;
 mod open;
+mod operations;
+mod quota;
+pub mod stager;
+mod uploads;
 
 pub(crate) use open::from_catalog;
 
 use crate::{
-    admission::Permit,
+    admission::{Admission, Permit},
     apply::{
         applier::{Snapshot, SnapshotFile},
         backlog::Backlog,
@@ -25,7 +30,8 @@ use crate::{
     shard::{
         Batch, SessionLink,
         decide::Channel,
-        ids::{FastMap, FileId},
+        ids::{FastMap, FileId, FileKey},
+        operation::Action,
         record::Encoder,
         state::Files,
         turns::{Item, Turns},
@@ -36,6 +42,7 @@ use crate::{
     },
 };
 use answers::{Answers, closed};
+use effects::{Effect, TouchedPaths};
 use inkpot_proto::{
     error::Refused,
     v1::{Durability, ErrorReason},
@@ -47,8 +54,11 @@ use inkpot_wal::{
     recovery::{Mark, Retained},
     writer::Writer,
 };
+use quota::Account;
+use stager::Job;
 use std::{
     collections::HashSet,
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -78,6 +88,14 @@ pub enum ShardError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A name in the directory tree.
+    #[error("{path} could not be moved")]
+    Names {
+        /// Which.
+        path: String,
+        /// The error of the file system.
+        source: io::Error,
+    },
 }
 
 /// Channels, by session and number.
@@ -116,11 +134,27 @@ pub struct ShardWriter {
     holders: FastMap<u64, (Arc<SessionLink>, u32)>,
     opens: u64,
     ids: u64,
+    /// Paths that were taken from files since the last checkpoint but one.
+    unbound: Vec<FileKey>,
     encoder: Encoder,
     drafts: Vec<Draft>,
     answers: Answers,
     permits: Vec<Permit>,
     sync_wanted: bool,
+    /// What this commit does to the directory tree once it is durable, and where.
+    effects: Vec<Effect>,
+    touched_paths: TouchedPaths,
+    /// The next item: it has to wait for the effects of the commit before.
+    held_back: Option<Item>,
+    /// What the stager is to do, and how much it has not given back.
+    jobs: Vec<Job>,
+    staging: usize,
+    /// Uploads may have expired.
+    expiry_due: bool,
+    /// Makes generations of this folder other ones than those of any other.
+    salt: u64,
+    /// What tenants are charged for.
+    account: Account,
     /// Frames since the last sync.
     retained: Vec<Frame>,
     retained_bytes: usize,
@@ -150,8 +184,10 @@ impl ShardWriter {
         recovered: Recovered,
         now: Instant,
         metrics: Arc<ShardMetrics>,
+        admission: Arc<Admission>,
     ) -> Self {
-        let Recovered { catalog, files, plain, log, running } = recovered;
+        let Recovered { catalog, mut files, plain, log, running, salt } = recovered;
+        let account = Account::new(admission, &mut files);
         backlog.set_synced(log.synced_sequence());
         Self {
             number: metrics.number,
@@ -171,11 +207,20 @@ impl ShardWriter {
             holders: FastMap::default(),
             opens: 0,
             ids: 0,
+            unbound: Vec::new(),
             encoder: Encoder::default(),
             drafts: Vec::new(),
             answers: Answers::default(),
             permits: Vec::new(),
             sync_wanted: false,
+            effects: Vec::new(),
+            touched_paths: TouchedPaths::default(),
+            held_back: None,
+            jobs: Vec::new(),
+            staging: 0,
+            expiry_due: false,
+            salt,
+            account,
             retained: Vec::new(),
             retained_bytes: 0,
             unsynced_since: None,
@@ -208,7 +253,8 @@ impl ShardWriter {
     /// Until when the next commit may wait; `None` if there is nothing to commit or it has to wait for the applier.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        self.turns.due(now).filter(|_| !self.is_held())
+        let waits_no_longer = (self.held_back.is_some() || self.expiry_due).then_some(now);
+        waits_no_longer.or_else(|| self.turns.due(now)).filter(|_| !self.is_held())
     }
 
     /// When [`ShardWriter::tick`] has something to do.
@@ -230,8 +276,15 @@ impl ShardWriter {
         // One more append of the largest size still has to fit into a segment.
         let append = usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
         let enough = FRAME_BYTES.min(self.log.max_payload().saturating_sub(append + NAMES_BYTES));
+        if std::mem::take(&mut self.expiry_due) {
+            self.expire_uploads(now);
+        }
         while self.encoder.is_empty() || self.encoder.len() < enough {
-            let Some(item) = self.turns.take() else { break };
+            let Some(item) = self.held_back.take().or_else(|| self.turns.take()) else { break };
+            if self.has_to_wait(&item) {
+                self.held_back = Some(item);
+                break;
+            }
             self.take(item, now)?;
         }
         if let Some(oldest) = self.oldest.take() {
@@ -273,17 +326,26 @@ impl ShardWriter {
         self.sync()?;
         let mark = self.log.mark().ok_or(WalError::Closed)?;
         let changed = self.files.take_changed();
-        let files = changed.iter().filter_map(|id| self.files.get(*id)).filter(|file| file.named);
-        let files = files.map(|file| SnapshotFile {
+        let changed = changed.iter().filter_map(|id| self.files.get(*id)).filter(|file| file.named);
+        let (gone, there): (Vec<_>, Vec<_>) = changed.partition(|file| file.gone.is_some());
+        let removed = gone.iter().map(|file| Arc::clone(&file.view)).collect();
+        let files = there.into_iter().map(|file| SnapshotFile {
             view: Arc::clone(&file.view),
+            key: file.key.clone(),
             created: file.created,
             end: file.end,
             sequence: file.sequence,
             producers: file.producers.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
+            content: file.content.clone(),
+            upload: file.upload.clone(),
         });
         let files = files.collect();
         let progress = Progress { mark, running: self.running_seconds(now) };
-        Ok(Snapshot { progress, files, dirs: self.plain.take_changed_dirs() })
+        let usage = self.files.usage().map(|(tenant, usage)| (tenant.clone(), usage)).collect();
+        let unbound = self.files.take_unbound();
+        self.unbound.extend(unbound.iter().map(|(key, _)| key.clone()));
+        let sets = self.files.encode_sets();
+        Ok(Snapshot { progress, files, removed, unbound, usage, sets, dirs: self.plain.take_changed_dirs() })
     }
 
     /// A checkpoint is done: gives up the log before it, and files that nobody uses.
@@ -292,8 +354,13 @@ impl ShardWriter {
     /// As for [`ShardWriter::commit`].
     pub fn checkpointed(&mut self, mark: &Mark, now: Instant) -> Result<(), ShardError> {
         self.log.release(mark)?;
+        self.registry.drop_absent(&std::mem::take(&mut self.unbound));
+        self.expiry_due = self.files.has_uploads();
         let idle = |file: &&crate::shard::state::File| {
-            file.channels == 0 && !self.files.is_changed(file.view.id) && file.view.state().pending.is_empty()
+            file.channels == 0
+                && file.upload.is_none()
+                && !self.files.is_changed(file.view.id)
+                && file.view.state().pending.is_empty()
         };
         let idle: Vec<FileId> = self.files.iter().filter(idle).map(|file| file.view.id).collect();
         for id in idle {
@@ -318,7 +385,11 @@ impl ShardWriter {
     /// Whether a checkpoint at `mark` covered everything, and nothing waits.
     #[must_use]
     pub fn is_settled(&self, mark: &Mark) -> bool {
-        self.turns.is_empty() && self.files.is_unchanged() && mark.sequence <= self.log.synced_sequence()
+        self.turns.is_empty()
+            && self.held_back.is_none()
+            && self.staging == 0
+            && self.files.is_unchanged()
+            && mark.sequence <= self.log.synced_sequence()
     }
 
     /// The log, to prepare its next segment elsewhere.
@@ -342,7 +413,9 @@ impl ShardWriter {
             lost.insert((session.id, number));
         }
         let closed = closed("the append was not taken");
-        while let Some(item) = self.turns.take() {
+        let unstaged = std::mem::take(&mut self.jobs).into_iter().map(Job::into_item);
+        let waiting = self.held_back.take().into_iter().chain(unstaged).collect::<Vec<_>>();
+        for item in waiting.into_iter().chain(std::iter::from_fn(|| self.turns.take())) {
             refuse_item(item, &closed);
         }
         for ((session, number), channel) in self.channels.drain() {
@@ -383,15 +456,58 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Whether an item looks at a part of the directory tree that this commit changes.
+    fn has_to_wait(&self, item: &Item) -> bool {
+        let of_channel = |session: &SessionLink, number: u32| {
+            let channel = self.channels.get(&(session.id, number));
+            channel.is_some_and(|channel| {
+                let is_made = self.files.get(channel.file).is_some_and(|file| file.created && file.upload.is_none());
+                !is_made && self.touched_paths.relate_to(&channel.key)
+            })
+        };
+        match item {
+            _ if self.effects.is_empty() => false,
+            Item::Open(open) => self.touched_paths.relate_to(&open.key),
+            Item::Write(session, write, _) => of_channel(session, write.channel),
+            Item::StagedFinish { session, channel, .. } => of_channel(session, *channel),
+            Item::Operation(operation) => {
+                let to = if let Action::Rename { to, .. } = &operation.action { Some(to) } else { None };
+                [Some(&operation.key), to].into_iter().flatten().any(|key| self.touched_paths.relate_to(key))
+            }
+            Item::Passed(item) => self.has_to_wait(item),
+            Item::Staged { .. } | Item::Finish { .. } | Item::SessionEnded(_) | Item::WriteState { .. } => false,
+        }
+    }
+
     fn take(&mut self, item: Item, now: Instant) -> Result<(), ShardError> {
         match item {
+            // What was sent before it on a channel of that number may be with the stager.
+            Item::Open(open) if self.is_uploading(open.session.id, open.channel) => self.pass(Item::Open(open)),
             Item::Open(open) => return self.open(open, now),
             Item::Write(session, write, since) => {
                 self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
-                self.write(&session, write, since, now);
+                if self.is_uploading(session.id, write.channel) {
+                    self.stage(session, write, since);
+                } else {
+                    self.write(&session, write, None, since, now);
+                }
             }
-            Item::Finish { session, channel, ending } => self.finish_channel(&session, channel, ending),
-            Item::SessionEnded(session) => self.end_session(&session),
+            Item::Staged { session, write, since, chunk } => self.write(&session, write, chunk, since, now),
+            Item::Finish { session, channel, ending } if self.is_uploading(session.id, channel) => {
+                self.stage_finish(session, channel, ending);
+            }
+            Item::Finish { session, channel, ending } => self.finish_channel(&session, channel, ending, now),
+            Item::StagedFinish { session, channel, ending, refused } => {
+                self.finish_upload(&session, channel, ending, refused, now);
+            }
+            Item::SessionEnded(session) if self.has_uploads(session.id) => self.pass(Item::SessionEnded(session)),
+            Item::SessionEnded(session) => self.end_session(&session, now),
+            Item::Passed(item) => match *item {
+                Item::Open(open) => return self.open(open, now),
+                Item::SessionEnded(session) => self.end_session(&session, now),
+                item => return self.take(item, now),
+            },
+            Item::Operation(operation) => return self.operate(*operation, now),
             Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
                 Ok(state) => {
                     self.sync_wanted = true;
@@ -416,9 +532,15 @@ impl ShardWriter {
             self.answers.fail(&refused);
             return Err(error);
         }
+        if let Err(error) = self.carry_out() {
+            self.permits.clear();
+            self.answers.fail(&unknown(&error));
+            return Err(error);
+        }
         let level = if self.unsynced_since.is_none() { Durability::Synced } else { Durability::Written };
         // Before the acks: who has one must find the room that it had taken.
         self.permits.clear();
+        self.account.settle(&mut self.files);
         let appends = self.answers.appends();
         if appends > 0 {
             self.metrics.commit_appends.number(appends);
@@ -518,6 +640,12 @@ pub fn refuse_item(item: Item, refused: &Refused) {
             session.refuse_channel(channel, Box::new(refused.clone()));
         }
         Item::SessionEnded(_) => {}
+        Item::Staged { session, write, .. } => {
+            session.refuse_append(write.channel, write.seq, Box::new(refused.clone()));
+        }
+        Item::StagedFinish { session, channel, .. } => session.refuse_channel(channel, Box::new(refused.clone())),
+        Item::Passed(item) => refuse_item(*item, refused),
+        Item::Operation(operation) => _ = operation.reply.send(Err(refused.clone())),
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),
     }
 }

@@ -4,9 +4,9 @@ use super::{ShardError, ShardWriter, answers::closed};
 use crate::{
     apply::{
         plain::{check_vacant, difference, foreign, open_ours, refuse},
-        view::{FileView, ViewState},
+        view::{FileView, Location, Place, ViewState},
     },
-    catalog::{CatalogError, Stored},
+    catalog::{CatalogError, FileRow, Stored},
     shard::{
         Ending, Mode, Open, ProducerState, SessionLink, WriteState,
         decide::Channel,
@@ -42,27 +42,42 @@ impl ShardWriter {
     }
 
     /// Ends a channel; `Finished` comes after its appends are answered.
-    pub(super) fn finish_channel(&mut self, session: &Arc<SessionLink>, number: u32, _ending: Ending) {
+    pub(super) fn finish_channel(&mut self, session: &Arc<SessionLink>, number: u32, ending: Ending, now: Instant) {
+        if self.channels.get(&(session.id, number)).is_some_and(|channel| channel.published) {
+            return self.finish_upload(session, number, ending, None, now);
+        }
         let ended = self.drop_channel(session.id, number);
         let file = ended.and_then(|id| self.files.get(id)).filter(|file| file.created);
-        let (generation, size) = file.map_or((0, 0), |file| (file.view.generation, file.end));
-        self.answers.event(session, Event::Finished { channel: number, generation, size, crc32c: 0 });
+        let (generation, size) = file.map_or((0, 0), |file| (file.generation(), file.end));
+        let crc32c = file.and_then(|file| file.content.crc32c).unwrap_or(0);
+        self.answers.event(session, Event::Finished { channel: number, generation, size, crc32c });
         if let Some(id) = ended {
             self.forget_unused(id);
         }
     }
 
     /// Forgets the channels of a session. What it had enqueued was taken before.
-    pub(super) fn end_session(&mut self, session: &Arc<SessionLink>) {
+    pub(super) fn end_session(&mut self, session: &Arc<SessionLink>, now: Instant) {
         let numbers = self.sessions.remove(&session.id).unwrap_or_default();
         if !self.lost.is_empty() {
             self.lost.retain(|(id, _)| *id != session.id);
         }
         for number in numbers {
+            let nameless = self.channels.get(&(session.id, number)).is_some_and(|channel| channel.producer.is_none());
             if let Some(id) = self.drop_channel(session.id, number) {
                 self.forget_unused(id);
+                if nameless {
+                    // Nobody could find it again.
+                    self.discard(id, now);
+                }
             }
         }
+    }
+
+    /// Whether a session has uploads open.
+    pub(super) fn has_uploads(&self, session: u64) -> bool {
+        let numbers = self.sessions.get(&session).into_iter().flatten();
+        numbers.into_iter().any(|number| self.is_uploading(session, *number))
     }
 
     /// The file of that path, from memory or the catalog; `None` if there is none.
@@ -80,7 +95,9 @@ impl ShardWriter {
         key: &FileKey,
         producer: Option<&ProducerId>,
     ) -> Result<Result<WriteState, Refused>, ShardError> {
-        let Some(file) = self.load(key)?.and_then(|id| self.files.get(id)) else {
+        let present = self.load(key)?;
+        let upload = producer.and_then(|producer| self.files.upload_of(key, producer));
+        let Some(file) = upload.or(present).and_then(|id| self.files.get(id)) else {
             return Ok(Ok(WriteState::default()));
         };
         let producer = producer.and_then(|id| file.producers.get(id)).map(|state| ProducerState {
@@ -88,8 +105,8 @@ impl ShardWriter {
             last_seq: state.last_seq,
             last_range: state.remembered.back().map(|last| (last.offset, last.offset + u64::from(last.len))),
         });
-        let generation = if file.created { file.view.generation } else { 0 };
-        Ok(Ok(WriteState { generation, next_offset: file.end, producer, upload: false }))
+        let (generation, next_offset, upload) = (file.generation(), file.end, file.upload.is_some());
+        Ok(Ok(WriteState { generation, next_offset, producer, upload }))
     }
 
     fn try_open(&mut self, open: Open, now: Instant) -> Result<Result<OpenState, Refused>, ShardError> {
@@ -100,32 +117,35 @@ impl ShardWriter {
             let text = format!("channel {} is open on this session; finish it first, or take another number", slot.1);
             return Ok(Err(Refused::new(ErrorReason::ChannelInUse, text)));
         }
-        if open.mode != Mode::Append {
-            let text = "uploads are not in this version; it has MODE_APPEND only";
-            return Ok(Err(Refused::new(ErrorReason::Unimplemented, text)));
-        }
-        let id = match self.find_or_name(&open.key)? {
-            Ok(id) => id,
+        let found = match open.mode {
+            Mode::Append => self.find_or_name(&open.key)?.map(|id| (id, false)),
+            Mode::Create | Mode::Replace => self.find_or_begin_upload(&open, now)?,
+        };
+        let (id, published) = match found {
+            Ok(found) => found,
             Err(refused) => return Ok(Err(refused)),
         };
-        let outcome = self.check_open(id, &open).and_then(|()| self.hold_producer(id, &open, now));
-        if let Err(refused) = outcome {
+        let is_append = open.mode == Mode::Append;
+        let outcome = if is_append { self.check_open(id, &open) } else { Ok(()) };
+        if let Err(refused) = outcome.and_then(|()| self.hold_producer(id, &open, now)) {
             self.forget_unused(id);
             return Ok(Err(refused));
         }
+        let id_of = open.producer.map(|(id, _)| id);
+        let (mut state, staging) = self.uploading(id, id_of.as_ref(), published);
         let Some(file) = self.files.get_mut(id) else { return Ok(Err(closed("the file is gone"))) };
         file.channels += 1;
-        let generation = if file.created { file.view.generation } else { 0 };
-        let mut state = OpenState { generation, next_offset: file.end, ..OpenState::default() };
-        let id_of = open.producer.map(|(id, _)| id);
-        if let Some(producer) = id_of.as_ref().and_then(|id| file.producers.get(id)) {
-            (state.epoch, state.last_seq) = (producer.epoch, producer.last_seq);
-            if producer.last_seq == 0 {
-                (state.previous_epoch, state.previous_last_seq) = producer.previous;
-            }
+        (state.upload, state.published) = (!is_append, published);
+        if let Some(producer) = id_of.as_ref().and_then(|id| file.producers.get(id)).filter(|known| known.last_seq == 0)
+        {
+            (state.previous_epoch, state.previous_last_seq) = producer.previous;
         }
         let channel = Channel {
             file: id,
+            key: open.key,
+            stale: false,
+            staging: staging.filter(|_| !is_append),
+            published,
             producer: id_of,
             open: self.opens,
             arrived: state.last_seq,
@@ -154,7 +174,7 @@ impl ShardWriter {
 
     fn check_open(&mut self, id: FileId, open: &Open) -> Result<(), Refused> {
         let Some(file) = self.files.get(id) else { return Ok(()) };
-        let generation = if file.created { file.view.generation } else { 0 };
+        let generation = file.generation();
         if let Some(wanted) = open.if_generation.filter(|wanted| *wanted != generation) {
             let text = format!("file {} has generation {generation}, not {wanted}", open.key);
             return Err(Refused::new(ErrorReason::GenerationChanged, text));
@@ -163,12 +183,13 @@ impl ShardWriter {
     }
 
     /// Whether the plain file is as we left it. While bytes wait for it the applier looks; it may be writing now.
-    fn check_plain(&mut self, id: FileId) -> Result<(), Refused> {
+    pub(super) fn check_plain(&mut self, id: FileId) -> Result<(), Refused> {
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let view = Arc::clone(&file.view);
-        let (is_settled, applied, seen) = {
+        let (is_settled, len, seen) = {
             let state = view.state();
-            (state.pending.is_empty() || state.foreign.is_some(), state.applied, state.seen)
+            let len = state.compressed.unwrap_or(state.applied);
+            (state.pending.is_empty() || state.foreign.is_some(), len, state.seen)
         };
         if !is_settled {
             return Ok(());
@@ -178,7 +199,7 @@ impl ShardWriter {
             Err(what) => Some(what),
             Ok(plain) => {
                 let metadata = plain.metadata().map_err(|error| refuse(&error, &view.key()))?;
-                difference(&metadata, applied, seen)
+                difference(&metadata, len, seen)
             }
         };
         let mut state = view.state();
@@ -238,7 +259,7 @@ impl ShardWriter {
         self.answers.nack_channel(session, number, refused);
     }
 
-    fn check_room_for_producer(&mut self, id: FileId, now: Instant) -> Result<(), Refused> {
+    pub(super) fn check_room_for_producer(&mut self, id: FileId, now: Instant) -> Result<(), Refused> {
         let most = self.config.producers.per_file as usize;
         if self.files.get(id).is_none_or(|file| file.producers.len() < most) {
             return Ok(());
@@ -278,7 +299,7 @@ impl ShardWriter {
         }
     }
 
-    fn drop_channel(&mut self, session: u64, number: u32) -> Option<FileId> {
+    pub(super) fn drop_channel(&mut self, session: u64, number: u32) -> Option<FileId> {
         let channel = self.channels.remove(&(session, number))?;
         if let Some(numbers) = self.sessions.get_mut(&session) {
             numbers.remove(&number);
@@ -307,17 +328,31 @@ impl ShardWriter {
         if let Err(refused) = check_vacant(self.fs.as_ref(), key, self.number) {
             return Ok(Err(refused));
         }
-        self.ids += 1;
-        let epoch = self.log.epoch();
-        let id = FileId::new(self.number, epoch, self.ids);
-        let generation = generation(self.number, epoch, self.ids);
+        let (id, generation) = self.allot();
         let view = FileView::new(key.clone(), id, generation, ViewState::default());
         self.files.insert(File::new(Arc::new(view), false));
         Ok(Ok(id))
     }
 
+    /// An id and a generation that were never used.
+    pub(super) fn allot(&mut self) -> (FileId, u64) {
+        let id = self.allot_id();
+        (id, self.generation_of(id))
+    }
+
+    /// An id that was never used.
+    pub fn allot_id(&mut self) -> FileId {
+        self.ids += 1;
+        FileId::new(self.number, self.log.epoch(), self.ids)
+    }
+
+    /// The generation that goes with an id.
+    pub(super) fn generation_of(&self, id: FileId) -> u64 {
+        generation(id, self.salt)
+    }
+
     /// Brings a file that the catalog knows into memory.
-    fn load(&mut self, key: &FileKey) -> Result<Option<FileId>, CatalogError> {
+    pub(super) fn load(&mut self, key: &FileKey) -> Result<Option<FileId>, CatalogError> {
         if let Some(id) = self.files.id_of(key) {
             return Ok(Some(id));
         }
@@ -325,7 +360,7 @@ impl ShardWriter {
         let id = stored.id;
         // Readers may have a view of it since before a recovery in place.
         let view = self.registry.get(key).filter(|view| view.id == id);
-        let file = from_catalog(stored, view);
+        let file = from_catalog(stored, view, self.number);
         self.registry.insert(Arc::clone(&file.view));
         self.files.insert(file);
         Ok(Some(id))
@@ -338,31 +373,46 @@ fn next_epoch(epoch: u64) -> Result<u64, Refused> {
         .ok_or_else(|| Refused::new(ErrorReason::OutOfRange, "the producer has used up its epochs; take another id"))
 }
 
-/// A file as the catalog has it. `view` is the one that readers have, if some do.
-pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>) -> File {
+/// A file of this shard as the catalog has it. `view` is the one that readers have, if some do.
+pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>, shard: u32) -> File {
     let Stored { id, row, producers } = stored;
-    let view = view.unwrap_or_else(|| {
-        let state = ViewState {
-            exists: row.created,
-            committed: row.end,
-            synced: row.end,
-            applied: row.parked.map_or(row.end, |parked| parked.from),
-            parked: row.parked,
-            foreign: row.foreign,
-            seen: row.seen,
-            producers: row.producers,
-            ..ViewState::default()
-        };
-        Arc::new(FileView::new(row.key, id, row.generation, state))
-    });
+    let view = view.unwrap_or_else(|| Arc::new(view_from_catalog(id, &row, shard)));
     File {
+        key: row.key,
         view,
         named: true,
         created: row.created,
         end: row.end,
         sequence: row.sequence,
         producers: producers.into_iter().collect(),
+        content: row.content,
+        upload: row.upload,
+        gone: None,
         changed: false,
         channels: 0,
+        frozen: None,
     }
+}
+
+fn view_from_catalog(id: FileId, row: &FileRow, shard: u32) -> FileView {
+    let state = ViewState {
+        exists: row.created,
+        committed: row.end,
+        synced: row.end,
+        applied: row.parked.map_or(row.end, |parked| parked.from),
+        parked: row.parked,
+        foreign: row.foreign.clone(),
+        seen: row.seen,
+        producers: row.producers,
+        sealed: row.content.sealed,
+        crc32c: row.content.crc32c,
+        compressed: row.content.compressed,
+        ..ViewState::default()
+    };
+    let location = match (row.upload.is_some() || row.staged, row.content.compressed) {
+        (true, _) => Location::Staged,
+        (false, Some(_)) => Location::Compressed,
+        (false, None) => Location::Plain,
+    };
+    FileView::at(Place { key: row.key.clone(), location }, shard, id, row.generation, state)
 }

@@ -39,11 +39,14 @@ impl Rig {
         let fs: Arc<dyn FileSystem> = Arc::new(faulty.clone());
         let (registry, now) = (Arc::new(Registry::default()), Instant::now());
         let backlog = Arc::new(Backlog::new(config.apply.budget_bytes));
-        let ground = Ground { number: 0, fs: &fs, config: &config, registry: &registry };
+        let ground = Ground { number: 0, fs: &fs, config: &config, registry: &registry, salt: 0 };
         let (recovered, _) = recover(&ground, None).unwrap();
         let session = session(&tenant_of(config.clone(), "t"), 1);
         let config = Arc::new(config);
-        let writer = ShardWriter::new(fs, config, registry, Arc::clone(&backlog), recovered, now, ShardMetrics::off());
+        let admission = Arc::new(Admission::new(Arc::clone(&config)));
+        let metrics = ShardMetrics::off();
+        let backlog_of = Arc::clone(&backlog);
+        let writer = ShardWriter::new(fs, config, registry, backlog_of, recovered, now, metrics, admission);
         Self { faulty, memory, backlog, writer, session, now }
     }
 

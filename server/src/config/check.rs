@@ -3,13 +3,16 @@
 
 use super::{
     Config, DEFAULT_TENANT,
-    keys::KeyPath,
+    keys::{self, KeyPath},
     load::Fault,
     source::Origin,
     tokens::HASH_DIGITS,
     units::{show_duration, show_mode, show_size},
 };
-use crate::telemetry::logging;
+use crate::{
+    policy::{NameTemplate, Policy},
+    telemetry::logging,
+};
 use inkpot_proto::{
     limits::{MAX_MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES},
     path::TenantName,
@@ -29,6 +32,7 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<KeyPath, Origin>) -> Vec
     checker.log_and_timers(config);
     checker.modes(config);
     checker.tenants(config);
+    checker.policies(config);
     checker.exposure(config);
     checker.faults
 }
@@ -68,9 +72,15 @@ impl Checker<'_> {
         self.at_least(&KeyPath::of("wal.segment_bytes"), config.wal.segment_bytes, in_segment, why);
         let defaults = KeyPath::of("tenant_defaults.bytes_in_flight");
         self.at_least(&defaults, config.tenant_defaults.bytes_in_flight, append, whole);
+        let defaults = KeyPath::of("tenant_defaults.stored_bytes");
+        self.at_least(&defaults, config.tenant_defaults.stored_bytes.unwrap_or(append), append, whole);
         for (name, tenant) in &config.tenants {
-            let key = KeyPath::of("tenants").child(name).child("limits").child("bytes_in_flight");
-            self.at_least(&key, tenant.limits.bytes_in_flight.unwrap_or(append), append, whole);
+            let table = KeyPath::of("tenants").child(name).child("limits");
+            let limits =
+                [("bytes_in_flight", tenant.limits.bytes_in_flight), ("stored_bytes", tenant.limits.stored_bytes)];
+            for (key, limit) in limits {
+                self.at_least(&table.child(key), limit.unwrap_or(append), append, whole);
+            }
         }
     }
 
@@ -134,6 +144,45 @@ impl Checker<'_> {
                     format!("tenant {:?} has the same token; give each its own", other.map_or("", String::as_str))
                 });
             }
+        }
+    }
+
+    fn policies(&mut self, config: &Config) {
+        self.list_of_policies(&keys::default_policies(), &config.default_policies);
+        for (name, tenant) in &config.tenants {
+            self.list_of_policies(&keys::policies(name), &tenant.policies);
+        }
+    }
+
+    fn list_of_policies(&mut self, list: &KeyPath, policies: &[Policy]) {
+        for (number, policy) in policies.iter().enumerate() {
+            let table = list.element(number);
+            self.require_of(policy.pattern.is_set(), &table, &table.child("pattern"), || {
+                "it is not set, so the policy holds for no file; name the paths, as in \"logs/**/*.log\"".to_owned()
+            });
+            let same = |other: &Policy| other.pattern.is_set() && other.pattern == policy.pattern;
+            let earlier = policies[..number].iter().position(same);
+            self.require_of(earlier.is_none(), &table, &table.child("pattern"), || {
+                let earlier = list.element(earlier.unwrap_or_default());
+                format!("{earlier} has the same pattern and comes first, so this one never holds; make them one")
+            });
+            let cuts = policy.rotate.is_set();
+            let remedy = "set one of rotate.size, rotate.age and rotate.at";
+            self.require_of(cuts || !policy.keep.is_set(), &table.child("keep"), &table.child("keep"), || {
+                format!("no file is ever rotated under this policy, so there is nothing to keep; {remedy}")
+            });
+            let named = policy.rotate.name != NameTemplate::default();
+            self.require(cuts || !named, &table.child("rotate").child("name"), || {
+                format!("no file is ever rotated under this policy, so none gets this name; {remedy}")
+            });
+        }
+    }
+
+    /// As [`Checker::require`], for a key that need not be set: the place is that of the first key of `table`.
+    fn require_of(&mut self, holds: bool, table: &KeyPath, key: &KeyPath, problem: impl FnOnce() -> String) {
+        if !holds {
+            let origin = self.origins.iter().find(|(path, _)| path.is_below(table)).map(|(_, origin)| origin);
+            self.faults.push(Fault::of(key, self.origins.get(key).or(origin), problem()));
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     keys::{self, Field, Key, KeyPath},
     units::{show_duration, show_mode, show_size},
 };
+use crate::policy::Policy;
 use std::fmt::Write;
 use toml::Value;
 
@@ -16,8 +17,10 @@ impl Config {
         let mut dump = Dump { text: String::new(), table: KeyPath(Vec::new()) };
         dump.keys(keys::server(&mut config));
         dump.keys(keys::tenant_defaults(&mut config.tenant_defaults));
+        dump.policies(&keys::default_policies(), &mut config.default_policies);
         for (name, tenant) in &mut config.tenants {
             dump.keys(keys::tenant(name, tenant));
+            dump.policies(&keys::policies(name), &mut tenant.policies);
         }
         dump.text
     }
@@ -36,10 +39,31 @@ impl Dump {
                 self.table = KeyPath(table.to_vec());
                 self.line(format_args!("\n[{}]", self.table.clone()));
             }
-            match show(field) {
-                Some(value) => self.line(format_args!("{name} = {value}")),
-                None => self.line(format_args!("# {name} is not set")),
+            self.setting(&KeyPath::of(name), field);
+        }
+    }
+
+    /// Each under its own header, with all its keys, so that none has a header of a table within.
+    fn policies(&mut self, list: &KeyPath, policies: &mut [Policy]) {
+        let name_in = |table: &KeyPath, path: &KeyPath| KeyPath(path.0[table.0.len()..].to_vec());
+        if policies.is_empty() {
+            let mut sample = Policy::default();
+            let names = keys::policy(list, &mut sample).map(|key| name_in(list, &key.path).to_string());
+            self.line(format_args!("# [[{list}]] is not set; its keys: {}", names.join(", ")));
+        }
+        for (number, policy) in policies.iter_mut().enumerate() {
+            self.table = list.element(number);
+            self.line(format_args!("\n[[{list}]]"));
+            for Key { path, field } in keys::policy(&list.element(number), policy) {
+                self.setting(&name_in(&list.element(number), &path), field);
             }
+        }
+    }
+
+    fn setting(&mut self, name: &KeyPath, field: Field<'_>) {
+        match show(field) {
+            Some(value) => self.line(format_args!("{name} = {value}")),
+            None => self.line(format_args!("# {name} is not set")),
         }
     }
 
@@ -65,6 +89,10 @@ fn show(field: Field<'_>) -> Option<Value> {
         Field::Format(LogFormat::Text) => "text".into(),
         Field::Format(LogFormat::Json) => "json".into(),
         Field::Mode(mode) => show_mode(*mode).into(),
+        Field::OptionalSpan(duration, _) => show_duration((*duration)?).into(),
         Field::Tokens(hashes) => hashes.clone().into(),
+        Field::Pattern(pattern) => pattern.to_string().into(),
+        Field::Name(template) => template.to_string().into(),
+        Field::ClockTime(at) => (*at)?.name().into(),
     })
 }

@@ -1,17 +1,16 @@
 //! Turns a value as it was written into the field of its key. Pure.
 
 use super::{LogFormat, keys::Field, source::Value, units};
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use crate::policy::{ClockTime, NameTemplate, Pattern};
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 /// Sets a field, or tells what is wrong with the value and what to write instead; the field stays as it was then.
 pub(super) fn fill(field: Field<'_>, value: &Value) -> Result<(), String> {
     match field {
         Field::Size(slot, bounds) => *slot = size(value, &bounds)?,
         Field::OptionalSize(slot, bounds) => *slot = Some(size(value, &bounds)?),
-        Field::Span(slot, bounds) => {
-            let duration = units::parse_duration(&text_or_zero(value)?)?;
-            *slot = within(duration, &bounds, |duration| units::show_duration(*duration))?;
-        }
+        Field::Span(slot, bounds) => *slot = span(value, &bounds)?,
+        Field::OptionalSpan(slot, bounds) => *slot = Some(span(value, &bounds)?),
         Field::Count(slot, bounds) => *slot = count(value, &bounds)?,
         Field::OptionalCount(slot, bounds) => *slot = Some(count(value, &bounds)?),
         Field::OptionalId(slot) => *slot = Some(count(value, &(0..=u32::MAX - 1))?),
@@ -24,6 +23,11 @@ pub(super) fn fill(field: Field<'_>, value: &Value) -> Result<(), String> {
         Field::Format(slot) => *slot = format_of(text(value, "a log format")?)?,
         Field::Mode(slot) => *slot = mode(value)?,
         Field::Tokens(slot) => *slot = list(value)?,
+        Field::Pattern(slot) => *slot = Pattern::parse(text(value, "a pattern, such as \"logs/**/*.log\",")?)?,
+        Field::Name(slot) => *slot = NameTemplate::parse(text(value, "a name, such as \"{stem}@{time}{ext}\",")?)?,
+        Field::ClockTime(slot) => {
+            *slot = Some(ClockTime::parse(text(value, "a time to rotate at, such as \"daily\",")?)?);
+        }
     }
     Ok(())
 }
@@ -34,6 +38,11 @@ fn size(value: &Value, bounds: &RangeInclusive<u64>) -> Result<u64, String> {
         other => units::parse_size(text(other, "a size, such as \"64MiB\"")?)?,
     };
     within(bytes, bounds, |bytes| units::show_size(*bytes))
+}
+
+fn span(value: &Value, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = units::parse_duration(&text_or_zero(value)?)?;
+    within(duration, bounds, |duration| units::show_duration(*duration))
 }
 
 fn address(value: &Value) -> Result<SocketAddr, String> {

@@ -2,14 +2,18 @@
 //! by this list, so neither can forget a key.
 
 use super::{Config, Flush, LogFormat, Tenant, TenantLimits};
+use crate::policy::{ClockTime, NameTemplate, Pattern, Policy};
 use std::{fmt, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
+const EIB: u64 = 1 << 60;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// More files than a tenant could ever have here.
+const MAX_FILES: u32 = 1_000_000_000;
 /// As many as a semaphore of tokio surely holds, on any machine.
 const MAX_PERMITS: u32 = 1 << 24;
 
@@ -24,6 +28,11 @@ impl KeyPath {
 
     pub(super) fn child(&self, name: &str) -> Self {
         Self(self.0.iter().map(String::as_str).chain([name]).map(str::to_owned).collect())
+    }
+
+    /// The table with this number in a list of tables; the first has 0.
+    pub(super) fn element(&self, number: usize) -> Self {
+        self.child(&number.to_string())
     }
 
     pub(super) fn is_below(&self, table: &Self) -> bool {
@@ -59,7 +68,11 @@ pub(super) enum Field<'a> {
     OptionalId(&'a mut Option<u32>),
     OptionalCount(&'a mut Option<u32>, RangeInclusive<u32>),
     OptionalSize(&'a mut Option<u64>, RangeInclusive<u64>),
+    OptionalSpan(&'a mut Option<Duration>, RangeInclusive<Duration>),
     Tokens(&'a mut Vec<String>),
+    Pattern(&'a mut Pattern),
+    Name(&'a mut NameTemplate),
+    ClockTime(&'a mut Option<ClockTime>),
 }
 
 /// A key and its field.
@@ -142,6 +155,8 @@ pub(super) fn tenant_defaults(limits: &mut TenantLimits) -> Vec<Key<'_>> {
         key("tenant_defaults.writes_in_flight", F::Count(&mut limits.writes_in_flight, 1..=MAX_PERMITS)),
         key("tenant_defaults.bytes_in_flight", F::Size(&mut limits.bytes_in_flight, 1..=TIB)),
         key("tenant_defaults.weight", F::Count(&mut limits.weight, 1..=1000)),
+        key("tenant_defaults.stored_bytes", F::OptionalSize(&mut limits.stored_bytes, 1..=EIB)),
+        key("tenant_defaults.files", F::OptionalCount(&mut limits.files, 1..=MAX_FILES)),
     ];
     keys.extend(limits.flush.iter_mut().flat_map(|policy| flush(&KeyPath::of("tenant_defaults.flush"), policy)));
     keys
@@ -164,7 +179,40 @@ pub(super) fn tenant<'a>(name: &str, tenant: &'a mut Tenant) -> Vec<Key<'a>> {
         of("writes_in_flight", F::OptionalCount(&mut limits.writes_in_flight, 1..=MAX_PERMITS)),
         of("bytes_in_flight", F::OptionalSize(&mut limits.bytes_in_flight, 1..=TIB)),
         of("weight", F::OptionalCount(&mut limits.weight, 1..=1000)),
+        of("stored_bytes", F::OptionalSize(&mut limits.stored_bytes, 1..=EIB)),
+        of("files", F::OptionalCount(&mut limits.files, 1..=MAX_FILES)),
     ];
     keys.extend(limits.flush.iter_mut().flat_map(|policy| flush(&own.child("flush"), policy)));
     keys
+}
+
+/// The list of the policies that hold for every tenant, behind its own.
+pub(super) fn default_policies() -> KeyPath {
+    KeyPath::of("tenant_defaults.policies")
+}
+
+/// The list of the policies of a tenant.
+pub(super) fn policies(name: &str) -> KeyPath {
+    tenant_table(name).child("policies")
+}
+
+/// The keys of a policy whose table is `table`.
+pub(super) fn policy<'a>(table: &KeyPath, policy: &'a mut Policy) -> [Key<'a>; 9] {
+    use Field as F;
+    let Policy { pattern, rotate, keep, compress } = policy;
+    let at = |name: &str, field| Key { path: table.child(name), field };
+    let rotates = |name: &str, field| Key { path: table.child("rotate").child(name), field };
+    let keeps = |name: &str, field| Key { path: table.child("keep").child(name), field };
+    let span = || 1000 * MILLISECOND..=3650 * DAY;
+    [
+        at("pattern", F::Pattern(pattern)),
+        at("compress", F::Flag(compress)),
+        rotates("size", F::OptionalSize(&mut rotate.size, KIB..=EIB)),
+        rotates("age", F::OptionalSpan(&mut rotate.age, span())),
+        rotates("at", F::ClockTime(&mut rotate.at)),
+        rotates("name", F::Name(&mut rotate.name)),
+        keeps("count", F::OptionalCount(&mut keep.count, 1..=1_000_000)),
+        keeps("age", F::OptionalSpan(&mut keep.age, span())),
+        keeps("bytes", F::OptionalSize(&mut keep.bytes, 1..=EIB)),
+    ]
 }

@@ -7,6 +7,7 @@ use super::{
     source::{self, Entries, Entry, Origin, Value},
     tokens,
 };
+use crate::policy::Policy;
 use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf};
 
 /// Where settings come from. The environment is handed in, so that tests need not change that of the process.
@@ -115,6 +116,7 @@ impl Loader {
         let defaults_flush = KeyPath::of("tenant_defaults.flush");
         config.tenant_defaults.flush = self.any_below(&defaults_flush).then(|| config.flush.clone());
         self.fill(keys::tenant_defaults(&mut config.tenant_defaults));
+        config.default_policies = self.policies(&keys::default_policies());
         for name in self.tenant_names() {
             let tenant = self.tenant(&name, &config);
             config.tenants.insert(name, tenant);
@@ -130,11 +132,26 @@ impl Loader {
             tenant.limits.flush = Some(flush.as_ref().unwrap_or(&config.flush).clone());
         }
         self.fill(keys::tenant(name, &mut tenant));
+        tenant.policies = self.policies(&keys::policies(name));
         self.add_token_files(&table.child("token_files"), &mut tenant);
         tenant.token_sha256.iter_mut().for_each(|hash| hash.make_ascii_lowercase());
         tenant.token_sha256.sort_unstable();
         tenant.token_sha256.dedup();
         tenant
+    }
+
+    /// The tables of a list, numbered without a gap.
+    fn policies(&mut self, list: &KeyPath) -> Vec<Policy> {
+        let mut policies = Vec::new();
+        loop {
+            let table = list.element(policies.len());
+            if !self.any_below(&table) && !self.entries.contains_key(&table) {
+                return policies;
+            }
+            let mut policy = Policy::default();
+            self.fill(keys::policy(&table, &mut policy).into());
+            policies.push(policy);
+        }
     }
 
     fn add_token_files(&mut self, path: &KeyPath, tenant: &mut Tenant) {
@@ -168,18 +185,49 @@ impl Loader {
         names
     }
 
-    /// What no key took is a fault, but for a table that is known and merely empty.
+    /// What no key took is a fault, but for a table or list that is known and merely empty.
     fn refuse_what_is_left(&mut self) {
         for (path, Entry { value, origin }) in std::mem::take(&mut self.entries) {
-            let known_table = is_table(&path);
-            if known_table && value == Value::EmptyTable {
-                continue;
-            }
-            let problem = if known_table { "it is a table, and takes no value" } else { "there is no such key" };
+            let problem = match (place_of(&path), value) {
+                (Place::Table | Place::List, Value::EmptyTable) => continue,
+                (Place::List, Value::List(items)) if items.is_empty() => continue,
+                (Place::Table, _) => "it is a table, and takes no value".to_owned(),
+                (Place::List, _) => format!("it is a list of tables, each under its own [[{path}]]"),
+                (Place::BesideElements(list), _) => {
+                    format!("there is no such key; a table of this list begins with double brackets, [[{list}]]")
+                }
+                (Place::Nowhere, _) => "there is no such key".to_owned(),
+            };
             let problem = format!("{problem}; `inkpotd --dump-config` shows the keys that there are");
             self.faults.push(Fault::of(&path, Some(&origin), problem));
         }
     }
+}
+
+/// Where in the tree a path leads that is no key.
+enum Place {
+    Table,
+    List,
+    /// Below this list, but not into a table of it.
+    BesideElements(KeyPath),
+    Nowhere,
+}
+
+fn place_of(path: &KeyPath) -> Place {
+    let lists = [keys::default_policies(), keys::policies(tenant_name(path).unwrap_or_default())];
+    if lists.contains(path) {
+        return Place::List;
+    }
+    let is_number = |part: &String| part.parse::<usize>().is_ok_and(|number| number.to_string() == *part);
+    if let Some(list) = lists.into_iter().find(|list| path.is_below(list)) {
+        let table = KeyPath(path.0[..=list.0.len()].to_vec());
+        return match table.0.last() {
+            Some(part) if !is_number(part) => Place::BesideElements(list),
+            _ if is_above_any(path, &keys::policy(&table, &mut Policy::default())) => Place::Table,
+            _ => Place::Nowhere,
+        };
+    }
+    if is_table(path) { Place::Table } else { Place::Nowhere }
 }
 
 fn tenant_name(path: &KeyPath) -> Option<&str> {
@@ -189,15 +237,18 @@ fn tenant_name(path: &KeyPath) -> Option<&str> {
     }
 }
 
-/// Whether a path is a table of the tree: something is below it.
+/// Whether a path is a table of the tree, outside of lists: something is below it.
 fn is_table(path: &KeyPath) -> bool {
     let mut config = Config::default();
     config.tenant_defaults.flush = Some(config.flush.clone());
     let mut tenant = Tenant::default();
     tenant.limits.flush = Some(config.flush.clone());
     let name = tenant_name(path).unwrap_or_default();
-    let below = |keys: Vec<Key<'_>>| keys.iter().any(|key| key.path.is_below(path));
-    below(keys::tenant(name, &mut tenant))
-        || below(keys::tenant_defaults(&mut config.tenant_defaults))
-        || below(keys::server(&mut config))
+    is_above_any(path, &keys::tenant(name, &mut tenant))
+        || is_above_any(path, &keys::tenant_defaults(&mut config.tenant_defaults))
+        || is_above_any(path, &keys::server(&mut config))
+}
+
+fn is_above_any(path: &KeyPath, keys: &[Key<'_>]) -> bool {
+    keys.iter().any(|key| key.path.is_below(path))
 }

@@ -19,6 +19,7 @@ pub use check::SEGMENT_OVERHEAD_BYTES;
 pub use load::{Fault, Faults, Flag, Sources};
 pub use tokens::{check_token, token_sha256};
 
+use crate::policy::{Policies, Policy};
 use inkpot_proto::{limits::DEFAULT_PORT, path::TenantName};
 use std::{
     collections::BTreeMap,
@@ -67,6 +68,9 @@ pub struct Config {
     pub uploads: Uploads,
     /// Limits of each tenant that sets none of its own.
     pub tenant_defaults: TenantLimits,
+    /// `[[tenant_defaults.policies]]`: policies of every tenant, behind its own; the first whose pattern matches a path holds.
+    /// None.
+    pub default_policies: Vec<Policy>,
     /// Tenants by name. Without a token among them the server is in development mode.
     pub tenants: BTreeMap<String, Tenant>,
     /// Deadlines of the stages of a stop.
@@ -183,7 +187,7 @@ pub struct Producers {
     pub per_file: u32,
 }
 
-/// What a tenant may have in flight.
+/// What a tenant may have in flight, and stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantLimits {
     /// Appends between admission and ack, 1 to 16 777 216. 65 536.
@@ -192,6 +196,10 @@ pub struct TenantLimits {
     pub bytes_in_flight: u64,
     /// Share of a busy shard, relative to other tenants, 1 to 1000. 1.
     pub weight: u32,
+    /// Bytes of its files and uploads, uncompressed, at least `limits.append_bytes` and at most 1 EiB. Not set: no limit.
+    pub stored_bytes: Option<u64>,
+    /// Files that it may have, 1 to 1 000 000 000. Not set: no limit.
+    pub files: Option<u32>,
     /// Flush policy, if not that of the server. What a given policy leaves out comes from [`Config::flush`].
     pub flush: Option<Flush>,
 }
@@ -204,6 +212,8 @@ pub struct Tenant {
     pub token_sha256: Vec<String>,
     /// Its own limits.
     pub limits: TenantOverrides,
+    /// `[[tenants.NAME.policies]]`: its own policies, before [`Config::default_policies`]. None.
+    pub policies: Vec<Policy>,
 }
 
 /// Limits of a tenant that differ from [`Config::tenant_defaults`]; bounds as there.
@@ -215,6 +225,10 @@ pub struct TenantOverrides {
     pub bytes_in_flight: Option<u64>,
     /// As [`TenantLimits::weight`].
     pub weight: Option<u32>,
+    /// As [`TenantLimits::stored_bytes`].
+    pub stored_bytes: Option<u64>,
+    /// As [`TenantLimits::files`].
+    pub files: Option<u32>,
     /// As [`TenantLimits::flush`]; what it leaves out comes from the defaults of tenants, then of the server.
     pub flush: Option<Flush>,
 }
@@ -276,8 +290,17 @@ impl Config {
             writes_in_flight: own.writes_in_flight.unwrap_or(defaults.writes_in_flight),
             bytes_in_flight: own.bytes_in_flight.unwrap_or(defaults.bytes_in_flight),
             weight: own.weight.unwrap_or(defaults.weight),
+            stored_bytes: own.stored_bytes.or(defaults.stored_bytes),
+            files: own.files.or(defaults.files),
             flush: own.flush.clone().or_else(|| defaults.flush.clone()),
         }
+    }
+
+    /// The policies of a tenant: its own, then the defaults.
+    #[must_use]
+    pub fn policies(&self, name: &TenantName) -> Policies {
+        let own = self.tenants.get(name.as_str()).map_or(&[][..], |tenant| &tenant.policies);
+        Policies::new(own, &self.default_policies)
     }
 
     /// The flush policy that holds for a tenant.
@@ -313,8 +336,11 @@ impl Default for Config {
                 writes_in_flight: 65_536,
                 bytes_in_flight: 64 * MIB,
                 weight: 1,
+                stored_bytes: None,
+                files: None,
                 flush: None,
             },
+            default_policies: Vec::new(),
             tenants: BTreeMap::new(),
             shutdown: Shutdown { drain: Duration::from_secs(20), close: Duration::from_secs(10) },
             telemetry: Telemetry { metrics_listen: None, max_tenants: 100, traced_appends_per_second: 200 },

@@ -92,13 +92,21 @@ pub(super) fn read_file(path: &Path, entries: &mut Entries, faults: &mut Vec<Fau
 
 fn flatten(below: &KeyPath, table: &DeTable<'_>, place: &dyn Fn(usize) -> Origin, entries: &mut Entries) {
     for (name, value) in table {
-        let path = below.child(name.get_ref());
-        match value.get_ref() {
-            DeValue::Table(inner) if !inner.is_empty() => flatten(&path, inner, place, entries),
-            leaf => {
-                let origin = place(name.span().start);
-                entries.insert(path, Entry { value: of_toml(leaf), origin });
+        add(below.child(name.get_ref()), value.get_ref(), name.span().start, place, entries);
+    }
+}
+
+/// The tables of a list are numbered as if that were their names, so variables reach them too.
+fn add(path: KeyPath, value: &DeValue<'_>, at: usize, place: &dyn Fn(usize) -> Origin, entries: &mut Entries) {
+    match value {
+        DeValue::Table(inner) if !inner.is_empty() => flatten(&path, inner, place, entries),
+        DeValue::Array(items) if !items.is_empty() && items.iter().all(|item| item.get_ref().is_table()) => {
+            for (number, item) in items.iter().enumerate() {
+                add(path.element(number), item.get_ref(), item.span().start, place, entries);
             }
+        }
+        leaf => {
+            entries.insert(path, Entry { value: of_toml(leaf), origin: place(at) });
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{ffi::OsString, fs, path::Path};
 use tempfile::TempDir;
 
 mod contradictions;
+mod policies;
 mod values;
 
 const TOKEN: &str = "correct-horse-battery";
@@ -132,8 +133,8 @@ fn variable_that_is_not_utf8_is_a_fault() {
 #[test]
 fn tenant_limits_come_from_tenant_then_defaults_then_server() {
     let text = format!(
-        "[flush]\nrecords = 9\ndelay = '5ms'\n[tenant_defaults]\nweight = 3\n[tenant_defaults.flush]\nbytes = '2MiB'\n\
-         [tenants.a]\ntoken_sha256 = ['{}']\n[tenants.a.limits]\nweight = 4\nflush.delay = '7ms'\n",
+        "[flush]\nrecords = 9\ndelay = '5ms'\n[tenant_defaults]\nweight = 3\nfiles = 5\n[tenant_defaults.flush]\nbytes = '2MiB'\n\
+         [tenants.a]\ntoken_sha256 = ['{}']\n[tenants.a.limits]\nweight = 4\nstored_bytes = '1GiB'\nflush.delay = '7ms'\n",
         token_sha256(TOKEN).to_uppercase()
     );
     let config = load_text(&text).unwrap();
@@ -142,10 +143,13 @@ fn tenant_limits_come_from_tenant_then_defaults_then_server() {
     let defaults = Flush { bytes: 2 << 20, ..server };
     assert_eq!(
         limits("other"),
-        TenantLimits { weight: 3, flush: Some(defaults.clone()), ..Config::default().tenant_defaults }
+        TenantLimits { weight: 3, files: Some(5), flush: Some(defaults.clone()), ..Config::default().tenant_defaults }
     );
     let own = Flush { delay: Duration::from_millis(7), ..defaults };
-    assert_eq!(limits("a"), TenantLimits { weight: 4, flush: Some(own.clone()), ..limits("other") });
+    assert_eq!(
+        limits("a"),
+        TenantLimits { weight: 4, stored_bytes: Some(1 << 30), flush: Some(own.clone()), ..limits("other") }
+    );
     assert_eq!(config.tenant_flush(&TenantName::parse("a").unwrap()), own);
     assert_eq!(config.tenants["a"].token_sha256, [token_sha256(TOKEN)], "hex of any case is kept in lower case");
     assert!(!config.development());

@@ -4,7 +4,7 @@ use super::{Problem, layout::MANIFEST};
 use serde::Deserialize;
 
 /// Version of the layout of the data folder and of everything in it that this binary writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Most shards of a data folder.
 pub const MAX_SHARDS: u32 = 256;
 const HEADER: &str =
@@ -42,6 +42,10 @@ impl Manifest {
         let Version { format_version } = toml::from_str(text).map_err(invalid)?;
         if format_version > FORMAT_VERSION {
             return Err(Problem::NewerVersion { found: format_version });
+        }
+        // Version 1 was never released: its catalog and log know appends only.
+        if format_version == 1 {
+            return Err(Problem::OlderVersion { found: format_version });
         }
         let manifest: Self = toml::from_str(text).map_err(invalid)?;
         let hex = manifest.cluster_id.len() == 32 && manifest.cluster_id.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -91,6 +91,15 @@ pub enum Problem {
         /// The version of the folder.
         found: u32,
     },
+    /// Its format is one that was given up.
+    #[error(
+        "it has format version {found}, which this inkpotd ({FORMAT_VERSION}) does not read; take the files below files/ \
+         into a new folder, nothing was changed"
+    )]
+    OlderVersion {
+        /// The version of the folder.
+        found: u32,
+    },
     /// Another process holds the lock.
     #[error("another inkpotd uses it; stop that one, or name another folder with --data-dir")]
     InUse,

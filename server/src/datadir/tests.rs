@@ -121,18 +121,28 @@ fn folder_that_was_opened_once_is_never_taken_for_a_first_start_again() {
 fn newer_format_version_is_refused_with_both_versions_even_if_the_rest_looks_otherwise() {
     let fs = MemoryFs::new();
     DataDir::open(&opening(&fs)).unwrap();
-    put_manifest(&fs, "format_version = 2\nshards = \"many\"\nsomething = 1\n");
+    put_manifest(&fs, "format_version = 3\nshards = \"many\"\nsomething = 1\n");
     let before = fs.operations();
     let error = DataDir::open(&opening(&fs)).unwrap_err();
-    assert!(matches!(error.problem, Problem::NewerVersion { found: 2 }), "{error}");
+    assert!(matches!(error.problem, Problem::NewerVersion { found: 3 }), "{error}");
     let text = error.to_string();
     assert!(
         text.contains("/data")
-            && text.contains("version 2")
-            && text.contains("knows 1")
+            && text.contains("version 3")
+            && text.contains("knows 2")
             && text.contains("newer inkpotd")
     );
     assert_eq!(fs.operations(), before, "nothing was changed");
+}
+
+#[test]
+fn format_that_was_given_up_is_refused_with_what_to_do() {
+    let fs = MemoryFs::new();
+    DataDir::open(&opening(&fs)).unwrap();
+    put_manifest(&fs, "format_version = 1\nshards = 2\ncluster_id = '00000000000000000000000000000abc'");
+    let error = DataDir::open(&opening(&fs)).unwrap_err();
+    assert!(matches!(error.problem, Problem::OlderVersion { found: 1 }), "{error}");
+    assert!(error.to_string().contains("new folder"), "{error}");
 }
 
 #[test]
@@ -141,11 +151,11 @@ fn manifest_that_makes_no_sense_is_refused_as_damage() {
         "",
         "not toml",
         "format_version = 0\nshards = 2\ncluster_id = '00000000000000000000000000000abc'",
-        "format_version = 1\nshards = 0\ncluster_id = '00000000000000000000000000000abc'",
-        "format_version = 1\nshards = 3\ncluster_id = '00000000000000000000000000000abc'",
-        "format_version = 1\nshards = 257\ncluster_id = '00000000000000000000000000000abc'",
-        "format_version = 1\nshards = 2\ncluster_id = 'abc'",
-        "format_version = 1\nshards = 2\ncluster_id = '00000000000000000000000000000abc'\nmore = 1",
+        "format_version = 2\nshards = 0\ncluster_id = '00000000000000000000000000000abc'",
+        "format_version = 2\nshards = 3\ncluster_id = '00000000000000000000000000000abc'",
+        "format_version = 2\nshards = 257\ncluster_id = '00000000000000000000000000000abc'",
+        "format_version = 2\nshards = 2\ncluster_id = 'abc'",
+        "format_version = 2\nshards = 2\ncluster_id = '00000000000000000000000000000abc'\nmore = 1",
     ];
     for content in bad {
         let fs = MemoryFs::new();

@@ -97,18 +97,12 @@ impl<'a> Bringer<'a> {
         for id in touched {
             let Some(file) = self.files.get(*id) else { continue };
             let view = Arc::clone(&file.view);
-            if file.created {
+            if file.created && file.gone.is_none() {
                 self.settle(*id, &view, file.end)?;
                 if !self.barred.contains(id) {
                     unsynced.push(Arc::clone(&view));
                 }
             }
-            let mut state = view.state();
-            state.producers = u32::try_from(file.producers.len()).unwrap_or(u32::MAX);
-            state.exists = file.created;
-            drop(state);
-            view.changed.notify_waiters();
-            self.ground.registry.insert(view);
         }
         Ok((unsynced, self.aside))
     }
@@ -150,7 +144,7 @@ impl<'a> Bringer<'a> {
         loop {
             let mut open = Vec::with_capacity(FILES_AT_ONCE);
             for (id, parts) in gathered.by_ref().take(FILES_AT_ONCE) {
-                let Some(file) = self.files.get(id) else { continue };
+                let Some(file) = self.files.get(id).filter(|file| file.gone.is_none()) else { continue };
                 let view = Arc::clone(&file.view);
                 let ours = self.check(id, &view, file.end)?;
                 if let (Ours::Yes(plain), Some((first, ..))) = (&ours, parts.first()) {
@@ -234,7 +228,9 @@ impl<'a> Bringer<'a> {
         match open_ours(self.ground.fs.as_ref(), view, Access::ReadWrite).map_err(|source| failed(view, source))? {
             Ok(file) => {
                 let metadata = file.metadata().map_err(|source| failed(view, source))?;
-                let least = self.plain_ends.get(&id).copied().unwrap_or(0);
+                let compressed = self.files.get(id).and_then(|file| file.content.compressed);
+                let least = compressed.or(self.plain_ends.get(&id).copied()).unwrap_or(0);
+                let end = compressed.unwrap_or(end);
                 Ok(if metadata.links != 1 {
                     Ours::Foreign("has more than one name (hard link)".to_owned())
                 } else if (least..=end).contains(&metadata.len) {

@@ -6,14 +6,15 @@
 //! The catalog is not written here: a checkpoint does that.
 
 mod bytes;
+mod names;
 
 use crate::{
     apply::{
         plain::PlainFiles,
         registry::Registry,
-        view::{FileView, Piece, ViewState},
+        view::{FileView, Location, Piece, Place, ViewState},
     },
-    catalog::{Catalog, CatalogError},
+    catalog::{Catalog, CatalogError, Stored},
     commit::from_catalog,
     config::Config,
     shard::{
@@ -109,6 +110,8 @@ pub struct Ground<'a> {
     pub config: &'a Config,
     /// Files that readers have, from before a failure; empty at a start.
     pub registry: &'a Registry,
+    /// Makes generations of this folder other ones than those of any other.
+    pub salt: u64,
 }
 
 /// What a shard goes on from.
@@ -124,6 +127,8 @@ pub struct Recovered {
     pub log: Writer,
     /// Running time of the shard so far, in seconds.
     pub running: u64,
+    /// As in [`Ground`].
+    pub salt: u64,
 }
 
 /// What its applier goes on from.
@@ -154,22 +159,29 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
             "the log has a torn tail, left out"
         );
     }
-    let mut fold = Fold::new(ground, &catalog, progress.running);
+    let mut fold = Fold::new(ground, &catalog, progress.running)?;
     survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
         let sequence = frame.header.sequence;
         decode(&frame.payload, sequence, |record| fold.take(record, sequence))
     })?;
-    let Fold { files, touched, fresh, plain_ends, .. } = fold;
+    let Fold { mut files, touched, fresh, plain_ends, places, .. } = fold;
+    files.drop_nameless_uploads();
     let mut log = survey.begin(ground.fs, ground.config.wal.segment_bytes)?;
     // A frame behind the begin frame proves it: rot in it alone would else make the epoch look as if it never was.
     log.seal()?;
     let mut plain = plain_files(ground);
+    names::settle(ground, &files, &places, &mut plain)?;
     let mut bringer = Bringer::new(ground, &files, &mut plain, volume.is_some(), fresh, plain_ends);
     survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
         let sequence = frame.header.sequence;
         decode(&frame.payload, sequence, |record| bringer.take(&record, sequence))
     })?;
     let (unsynced, aside) = bringer.finish(&touched)?;
+    for (key, _) in files.unbound() {
+        ground.registry.set_absent(key.clone());
+    }
+    touched.iter().for_each(|id| names::register(ground, &files, *id));
+    files.forget_kept_views();
     tracing::info!(
         shard = ground.number,
         epoch = log.epoch(),
@@ -177,7 +189,7 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
         files = touched.len(),
         "shard recovered"
     );
-    let recovered = Recovered { catalog, files, plain, log, running: progress.running };
+    let recovered = Recovered { catalog, files, plain, log, running: progress.running, salt: ground.salt };
     Ok((recovered, Unapplied { unsynced, aside, volume }))
 }
 
@@ -211,10 +223,26 @@ fn open_volume(fs: &dyn FileSystem) -> Option<Box<dyn VolumeSync>> {
     Some(volume)
 }
 
-fn plain_files(ground: &Ground<'_>) -> PlainFiles {
+/// Who makes plain files and staged ones, as the settings want them.
+pub(crate) fn plain_files(ground: &Ground<'_>) -> PlainFiles {
     let files = &ground.config.files;
     let attributes = |mode| Attributes { mode, uid: files.owner, gid: files.group };
-    PlainFiles::new(Arc::clone(ground.fs), attributes(files.file_mode), attributes(files.dir_mode))
+    PlainFiles::new(Arc::clone(ground.fs), ground.number, attributes(files.file_mode), attributes(files.dir_mode))
+}
+
+/// Whether a record changes where a file is found.
+fn is_about_names(record: &Record) -> bool {
+    use Record as R;
+    matches!(
+        record,
+        R::Upload { .. }
+            | R::Publish { .. }
+            | R::Remove { .. }
+            | R::Rename { .. }
+            | R::Rotate { .. }
+            | R::Swap { .. }
+            | R::Adopt { .. }
+    )
 }
 
 /// Files and producers as the log leaves them.
@@ -229,48 +257,114 @@ struct Fold<'a> {
     fresh: HashSet<FileId>,
     /// Bytes that the plain file had at the mark.
     plain_ends: HashMap<FileId, u64>,
+    /// Where the inode of a file may be that frames behind the mark name anew: wherever it was since then.
+    places: HashMap<FileId, Vec<Place>>,
 }
 
 impl<'a> Fold<'a> {
-    fn new(ground: &'a Ground<'a>, catalog: &'a Catalog, running: u64) -> Self {
+    fn new(ground: &'a Ground<'a>, catalog: &'a Catalog, running: u64) -> Result<Self, CatalogError> {
         let files = Files::new(ground.config.producers.remembered);
-        let (touched, fresh, plain_ends) = (HashSet::new(), HashSet::new(), HashMap::new());
-        Self { ground, catalog, running, files, touched, fresh, plain_ends }
+        let mut files = files.going_on(catalog.usage()?, ground.registry.views());
+        for stored in catalog.uploads()? {
+            let view = files.kept_view(stored.id);
+            files.insert(from_catalog(stored, view, ground.number));
+        }
+        let (touched, fresh, plain_ends, places) = Default::default();
+        Ok(Self { ground, catalog, running, files, touched, fresh, plain_ends, places })
     }
 
     fn take(&mut self, record: Record, sequence: u64) -> Result<(), RecoveryError> {
         let id = record.id();
-        if self.files.get(id).is_none() {
-            self.bring_to_memory(&record, sequence)?;
+        let is_new = matches!(record, Record::Name { .. } | Record::Upload { .. } | Record::Adopt { .. });
+        if self.files.get(id).is_none() && !self.load(id)? && !is_new {
+            return Err(RecoveryError::Stranger { sequence, id });
         }
-        self.touched.insert(id);
+        if let (None, Record::Name { key, generation, .. }) = (self.files.get(id), &record) {
+            let view = self.files.kept_view(id);
+            let view =
+                view.unwrap_or_else(|| Arc::new(FileView::new(key.clone(), id, *generation, ViewState::default())));
+            self.files.insert(File::new(view, true));
+        }
+        for key in self.paths_taken(&record) {
+            if let Some(displaced) = self.id_at(&key)? {
+                self.note_place(displaced);
+            }
+        }
+        let is_about_names = is_about_names(&record);
+        if is_about_names {
+            self.note_place(id);
+        }
         if matches!(record, Record::Create { .. }) {
             self.fresh.insert(id);
         }
         self.files.apply(&record, sequence, self.running);
-        Ok(())
-    }
-
-    fn bring_to_memory(&mut self, record: &Record, sequence: u64) -> Result<(), RecoveryError> {
-        let id = record.id();
-        if let Some(stored) = self.catalog.by_id(id)? {
-            self.plain_ends.insert(id, stored.row.parked.map_or(stored.row.end, |parked| parked.from));
-            let view = self.view_of_readers(&stored.row.key, id);
-            self.files.insert(from_catalog(stored, view));
-            return Ok(());
+        self.touched.insert(id);
+        match record {
+            Record::Swap { next, .. } => self.note_place(next),
+            Record::Rotate { next: heir, .. } | Record::Remove { heir: Some((heir, _)), .. } => {
+                self.touched.insert(heir);
+            }
+            _ => {}
         }
-        let Record::Name { key, generation, .. } = record else {
-            return Err(RecoveryError::Stranger { sequence, id });
-        };
-        let view = self.view_of_readers(key, id);
-        let view = view.unwrap_or_else(|| Arc::new(FileView::new(key.clone(), id, *generation, ViewState::default())));
-        self.files.insert(File::new(view, true));
+        if is_about_names {
+            self.note_place(id);
+        }
         Ok(())
     }
 
-    /// The view that readers have had since before a failure goes on being the file's.
-    fn view_of_readers(&self, key: &FileKey, id: FileId) -> Option<Arc<FileView>> {
-        self.ground.registry.get(key).filter(|view| view.id == id)
+    /// The paths that a record gives to another file than the one that may have them.
+    fn paths_taken(&self, record: &Record) -> Vec<FileKey> {
+        let own = |id: &FileId| self.files.get(*id).map(|file| file.key.clone());
+        match record {
+            Record::Rename { to, .. } | Record::Rotate { to, .. } => vec![to.clone()],
+            Record::Adopt { key, .. } => vec![key.clone()],
+            Record::Publish { id } => own(id).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The file that has a path, brought to memory.
+    fn id_at(&mut self, key: &FileKey) -> Result<Option<FileId>, RecoveryError> {
+        if let Some(id) = self.files.id_of(key) {
+            return Ok(Some(id));
+        }
+        // The catalog may say what frames have changed: then the file is in memory, under another path or gone.
+        let Some(stored) = self.catalog.by_key(key)?.filter(|stored| self.files.get(stored.id).is_none()) else {
+            return Ok(None);
+        };
+        let id = stored.id;
+        self.insert(stored);
+        Ok(Some(id))
+    }
+
+    /// Brings a file that the catalog knows to memory; tells whether it does.
+    fn load(&mut self, id: FileId) -> Result<bool, RecoveryError> {
+        let stored = self.catalog.by_id(id)?;
+        let is_known = stored.is_some();
+        stored.into_iter().for_each(|stored| self.insert(stored));
+        Ok(is_known)
+    }
+
+    fn insert(&mut self, stored: Stored) {
+        self.plain_ends.insert(stored.id, stored.row.parked.map_or(stored.row.end, |parked| parked.from));
+        let view = self.files.kept_view(stored.id);
+        self.files.insert(from_catalog(stored, view, self.ground.number));
+    }
+
+    /// Notes where a file is before or after a record that names it.
+    fn note_place(&mut self, id: FileId) {
+        let Some(file) = self.files.get(id) else { return };
+        self.touched.insert(id);
+        let location = match (&file.upload, file.content.compressed) {
+            (Some(_), _) => Location::Staged,
+            (None, Some(_)) => Location::Compressed,
+            (None, None) => Location::Plain,
+        };
+        let place = Place { key: file.key.clone(), location };
+        let places = self.places.entry(id).or_default();
+        if places.last() != Some(&place) {
+            places.push(place);
+        }
     }
 }
 

@@ -19,7 +19,11 @@ use inkpot_proto::{
     path::TenantName,
     v1::{self, ErrorReason},
 };
-use std::{future::poll_fn, sync::Arc, time::Instant};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 use tokio::time;
 
 /// The only channel of the call's session.
@@ -44,7 +48,7 @@ async fn append_once(
     tenant: TenantName,
     request: v1::AppendRequest,
 ) -> Result<v1::AppendResponse, Refused> {
-    let request = convert::unary(request, &services.config.limits)?;
+    let request = convert::unary(request, &services.config.limits, SystemTime::now)?;
     services.refuse_if_draining()?;
     let link = services.link(&tenant, true);
     let trace = begin_trace(services, &link.tenant, &request);

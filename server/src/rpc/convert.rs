@@ -2,6 +2,7 @@
 //! clock, no I/O. Below this module nobody knows the wire.
 
 pub mod file;
+pub mod framing;
 
 use crate::{
     admission::Permit,
@@ -10,12 +11,14 @@ use crate::{
     telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
+use framing::Framing;
 use inkpot_proto::{
     error::Refused,
     limits::{MAX_PRODUCER_ID_BYTES, MAX_RECORDS_PER_APPEND, MAX_TRACEPARENT_BYTES},
     path::FilePath,
     v1::{self, Durability, ErrorReason},
 };
+use std::time::SystemTime;
 
 /// Largest seq, epoch or offset: so that sums of two fit, and languages without unsigned numbers can hold them.
 const MAX_NUMBER: u64 = i64::MAX as u64;
@@ -28,8 +31,8 @@ pub struct Terms {
     pub durability: Durability,
     /// Whether an append that finds no room is refused rather than waits.
     pub reject: bool,
-    /// Whether each record must be a line.
-    pub lines: bool,
+    /// How its records lie in the file.
+    pub framing: Framing,
     /// Whether the channel is an upload.
     pub upload: bool,
     /// Whether appends have a producer, and so must have a seq.
@@ -54,9 +57,9 @@ pub struct OpenRequest {
 /// An append that keeps to the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The bytes; never empty.
+    /// The bytes as they are stored; never empty.
     pub data: Bytes,
-    /// crc32c of `data`.
+    /// crc32c of the bytes as they were sent: by that a duplicate is known.
     pub crc32c: u32,
     /// How many records it has; at least 1.
     pub records: u32,
@@ -105,19 +108,24 @@ pub fn open(open: &v1::Open) -> Result<OpenRequest, Refused> {
     let terms = Terms {
         durability: durability(open.durability)?,
         reject: rejects(open.admission)?,
-        lines: checks_lines(open.framing)?,
+        framing: Framing::parse(open.framing, open.timestamps)?,
         upload: mode != Mode::Append,
         has_producer: producer.is_some(),
     };
     Ok(OpenRequest { path, mode, producer, if_generation: open.if_generation, terms })
 }
 
-/// Checks an `Append` of a channel with these terms.
+/// Checks an `Append` of a channel with these terms. `clock` is read at most once, and only if records get a timestamp.
 ///
 /// # Errors
 /// INVALID_FIELD, UNKNOWN_ENUM_VALUE, OUT_OF_RANGE, DURABILITY_UNAVAILABLE, EMPTY_APPEND, RECORD_TOO_LARGE,
 /// LENGTH_MISMATCH, FRAMING_VIOLATED, CHECKSUM_MISMATCH.
-pub fn append(append: v1::Append, terms: &Terms, limits: &Limits) -> Result<Checked, Refused> {
+pub fn append(
+    append: v1::Append,
+    terms: &Terms,
+    limits: &Limits,
+    clock: impl FnOnce() -> SystemTime,
+) -> Result<Checked, Refused> {
     if terms.has_producer && append.seq == 0 {
         return Err(invalid("seq is 0; the appends of a producer are numbered from 1"));
     }
@@ -127,18 +135,24 @@ pub fn append(append: v1::Append, terms: &Terms, limits: &Limits) -> Result<Chec
     fits("seq", append.seq)?;
     let durability = durability_of_append(append.durability, terms.durability)?;
     let payload = append.payload.unwrap_or_default();
-    let crc32c = check_payload(&payload, append.crc32c, terms.lines, limits)?;
-    let expected_offset = expected_offset(append.expected_offset, payload.data.len())?;
+    let crc32c = check_payload(&payload, append.crc32c, limits)?;
     let records = u32::try_from(payload.record_lengths.len()).unwrap_or(u32::MAX).max(1);
+    let data = terms.framing.store(payload, clock)?;
+    check_stored(&data, limits)?;
+    let expected_offset = expected_offset(append.expected_offset, data.len())?;
     let traceparent = append.traceparent;
-    Ok(Checked { data: payload.data, crc32c, records, expected_offset, durability, traceparent })
+    Ok(Checked { data, crc32c, records, expected_offset, durability, traceparent })
 }
 
-/// Checks a unary `Append`.
+/// Checks a unary `Append`. `clock` as in [`append`].
 ///
 /// # Errors
 /// Those of [`open`] and [`append`].
-pub fn unary(request: v1::AppendRequest, limits: &Limits) -> Result<UnaryRequest, Refused> {
+pub fn unary(
+    request: v1::AppendRequest,
+    limits: &Limits,
+    clock: impl FnOnce() -> SystemTime,
+) -> Result<UnaryRequest, Refused> {
     let has_producer = !request.producer_id.is_empty();
     if has_producer && request.producer_epoch == 0 {
         return Err(invalid("producer_epoch is 0; a call cannot ask for the next epoch, open a session for that"));
@@ -153,6 +167,8 @@ pub fn unary(request: v1::AppendRequest, limits: &Limits) -> Result<UnaryRequest
         durability: request.durability,
         admission: request.admission,
         if_generation: request.if_generation,
+        framing: request.framing,
+        timestamps: request.timestamps,
         ..v1::Open::default()
     })?;
     let seq = request.seq;
@@ -163,7 +179,7 @@ pub fn unary(request: v1::AppendRequest, limits: &Limits) -> Result<UnaryRequest
         crc32c: request.crc32c,
         ..v1::Append::default()
     };
-    let append = append(frame, &open.terms, limits)?;
+    let append = append(frame, &open.terms, limits, clock)?;
     Ok(UnaryRequest { open, seq, append })
 }
 
@@ -243,12 +259,6 @@ fn rejects(admission: i32) -> Result<bool, Refused> {
     Ok(admission == A::Reject)
 }
 
-fn checks_lines(framing: i32) -> Result<bool, Refused> {
-    use v1::Framing as F;
-    let framing = F::try_from(framing).map_err(|_| unknown_value("framing", framing))?;
-    Ok(framing == F::Lines)
-}
-
 fn durability(level: i32) -> Result<Durability, Refused> {
     match Durability::try_from(level) {
         Ok(Durability::Unspecified) => Ok(Durability::Synced),
@@ -269,7 +279,7 @@ fn durability_of_append(level: i32, of_channel: Durability) -> Result<Durability
     durability(level).map(|level| level.max(of_channel))
 }
 
-fn check_payload(payload: &v1::Payload, crc: Option<u32>, lines: bool, limits: &Limits) -> Result<u32, Refused> {
+fn check_payload(payload: &v1::Payload, crc: Option<u32>, limits: &Limits) -> Result<u32, Refused> {
     let data = &payload.data;
     if data.is_empty() {
         return Err(Refused::new(ErrorReason::EmptyAppend, "the append has no bytes"));
@@ -279,9 +289,9 @@ fn check_payload(payload: &v1::Payload, crc: Option<u32>, lines: bool, limits: &
         return Err(too_large("the append", len, "limits.append_bytes", limits.append_bytes));
     }
     if payload.record_lengths.is_empty() {
-        check_record(data, lines, limits)?;
+        check_record(len, limits)?;
     } else {
-        check_records(payload, lines, limits)?;
+        check_records(payload, limits)?;
     }
     let found = crc32c::crc32c(data);
     match crc {
@@ -293,7 +303,7 @@ fn check_payload(payload: &v1::Payload, crc: Option<u32>, lines: bool, limits: &
     }
 }
 
-fn check_records(payload: &v1::Payload, lines: bool, limits: &Limits) -> Result<(), Refused> {
+fn check_records(payload: &v1::Payload, limits: &Limits) -> Result<(), Refused> {
     let lengths = &payload.record_lengths;
     if lengths.len() > MAX_RECORDS_PER_APPEND {
         let message = format!("the append has {} records; {MAX_RECORDS_PER_APPEND} is the most", lengths.len());
@@ -304,27 +314,26 @@ fn check_records(payload: &v1::Payload, lines: bool, limits: &Limits) -> Result<
         let message = format!("the record lengths add up to {sum} bytes, and data has {}", payload.data.len());
         return Err(Refused::new(ErrorReason::LengthMismatch, message));
     }
-    let mut rest = &payload.data[..];
-    for length in lengths {
-        // The sum is the length of the data, so each part of it is there.
-        let (record, after) = rest.split_at(*length as usize);
-        check_record(record, lines, limits)?;
-        rest = after;
+    lengths.iter().try_for_each(|length| check_record(u64::from(*length), limits))
+}
+
+fn check_record(len: u64, limits: &Limits) -> Result<(), Refused> {
+    if len == 0 {
+        return Err(invalid("a record has no bytes; each has at least 1"));
+    }
+    if len > limits.record_bytes {
+        return Err(too_large("a record", len, "limits.record_bytes", limits.record_bytes));
     }
     Ok(())
 }
 
-fn check_record(record: &[u8], lines: bool, limits: &Limits) -> Result<(), Refused> {
-    let Some((last, before)) = record.split_last() else {
-        return Err(invalid("a record has no bytes; each has at least 1"));
-    };
-    let len = record.len() as u64;
-    if len > limits.record_bytes {
-        return Err(too_large("a record", len, "limits.record_bytes", limits.record_bytes));
-    }
-    if lines && (*last != NEWLINE || before.contains(&NEWLINE)) {
-        let message = "a record does not end with its only newline, as FRAMING_LINES asks for";
-        return Err(Refused::new(ErrorReason::FramingViolated, message));
+/// Everything that an append passes through has room for `limits.append_bytes`, and so for what its framing adds only
+/// within that.
+fn check_stored(data: &Bytes, limits: &Limits) -> Result<(), Refused> {
+    let len = data.len() as u64;
+    if len > limits.append_bytes {
+        let what = "the append, with what its framing and timestamps add,";
+        return Err(too_large(what, len, "limits.append_bytes", limits.append_bytes));
     }
     Ok(())
 }

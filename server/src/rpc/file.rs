@@ -110,20 +110,24 @@ impl FileService for Files {
         Ok(Response::new(self.list_files(&tenant, &request).await?))
     }
 
-    async fn delete(&self, _: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
-        Err(not_yet("Delete"))
+    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.delete(tenant, request.into_inner()).await?))
     }
 
-    async fn rename(&self, _: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {
-        Err(not_yet("Rename"))
+    async fn rename(&self, request: Request<v1::RenameRequest>) -> Result<Response<v1::RenameResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.rename(tenant, request.into_inner()).await?))
     }
 
-    async fn truncate(&self, _: Request<v1::TruncateRequest>) -> Result<Response<v1::TruncateResponse>, Status> {
-        Err(not_yet("Truncate"))
+    async fn truncate(&self, request: Request<v1::TruncateRequest>) -> Result<Response<v1::TruncateResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.truncate(tenant, request.into_inner()).await?))
     }
 
-    async fn seal(&self, _: Request<v1::SealRequest>) -> Result<Response<v1::SealResponse>, Status> {
-        Err(not_yet("Seal"))
+    async fn seal(&self, request: Request<v1::SealRequest>) -> Result<Response<v1::SealResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.seal(tenant, request.into_inner()).await?))
     }
 
     async fn delete_prefix(

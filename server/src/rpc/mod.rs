@@ -7,6 +7,7 @@ mod channels;
 pub mod convert;
 mod file;
 pub mod layers;
+mod operate;
 mod read;
 mod routes;
 mod server;

@@ -1,7 +1,7 @@
 //! What becomes of an append. Pure: looks at state, changes nothing, knows no clock and no disk.
 
 use super::{
-    ids::{FileId, ProducerId},
+    ids::{FileId, FileKey, ProducerId},
     state::{File, Producer},
 };
 use inkpot_proto::{error::Refused, v1::ErrorReason};
@@ -9,8 +9,16 @@ use inkpot_proto::{error::Refused, v1::ErrorReason};
 /// A file that a session has open.
 #[derive(Clone, Debug)]
 pub struct Channel {
-    /// The file.
+    /// The file, or the upload.
     pub file: FileId,
+    /// The path that it was opened with.
+    pub key: FileKey,
+    /// The file has another path by now.
+    pub stale: bool,
+    /// How much of an upload was sent to staging; `None` if it is none.
+    pub staging: Option<Staging>,
+    /// The upload was published before: only what is there already is taken.
+    pub published: bool,
     /// Who writes.
     pub producer: Option<ProducerId>,
     /// Number of the open that made the channel: the latest one holds the producer.
@@ -25,6 +33,15 @@ pub struct Channel {
     pub last: (u64, u64),
     /// Highest seq known to be synced.
     pub synced_seq: u64,
+}
+
+/// How much of an upload is on its way to staging, or there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staging {
+    /// The last seq.
+    pub seq: u64,
+    /// Its end in the staged file, in bytes.
+    pub end: u64,
 }
 
 /// An append that wants in.
@@ -45,10 +62,19 @@ pub struct Wish {
 pub enum Decision {
     /// It goes to this offset.
     Append(u64),
-    /// It is there already; `[first, end)` if that is remembered.
-    Duplicate(Option<(u64, u64)>),
+    /// It is there already; where, if that is remembered.
+    Duplicate(Option<Found>),
     /// It is refused.
     Refuse(Box<Refused>),
+}
+
+/// Where a duplicate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The generation; another one than the present if the file was rotated or replaced since.
+    pub generation: u64,
+    /// `[first, end)` in it.
+    pub range: (u64, u64),
 }
 
 /// The seq that the channel takes next.
@@ -67,13 +93,21 @@ pub fn decide(file: &File, producer: Option<&Producer>, channel: &Channel, wish:
 }
 
 fn check(file: &File, producer: Option<&Producer>, channel: &Channel, wish: &Wish) -> Result<Decision, Refused> {
-    let key = &file.view.key();
+    check_path(file, channel)?;
     if let Some(id) = &channel.producer {
         let producer = producer.ok_or_else(|| unknown_producer(file, id))?;
         check_fence(file, id, producer, channel)?;
         if wish.seq <= producer.last_seq {
             return duplicate(file, producer, wish);
         }
+    }
+    let key = &file.key;
+    if channel.published {
+        let text = format!("the upload to {key} is published, and takes no more appends; open it with a higher epoch");
+        return Err(Refused::new(ErrorReason::UploadFinished, text));
+    }
+    if file.content.sealed {
+        return Err(Refused::new(ErrorReason::Sealed, format!("file {key} is sealed, and takes no more appends")));
     }
     let next = next_seq(channel, producer);
     if wish.seq != next {
@@ -92,6 +126,24 @@ fn check(file: &File, producer: Option<&Producer>, channel: &Channel, wish: &Wis
     Ok(Decision::Append(file.end))
 }
 
+/// Whether the path that the channel was opened with still leads to its file.
+///
+/// # Errors
+/// GENERATION_CHANGED; UPLOAD_NOT_FOUND if it was an upload.
+pub fn check_path(file: &File, channel: &Channel) -> Result<(), Refused> {
+    if file.gone.is_none() && !channel.stale {
+        return Ok(());
+    }
+    let key = &channel.key;
+    if file.upload.is_some() {
+        let text = format!("the upload to {key} is gone: it was discarded or has expired; begin anew");
+        return Err(Refused::new(ErrorReason::UploadNotFound, text));
+    }
+    let text =
+        format!("file {key} was replaced, cut, renamed or deleted; open it again to go on with what is there now");
+    Err(Refused::new(ErrorReason::GenerationChanged, text))
+}
+
 /// Whether the channel still holds its producer.
 ///
 /// # Errors
@@ -102,8 +154,7 @@ pub fn check_fence(file: &File, id: &str, producer: &Producer, channel: &Channel
     }
     let text = format!(
         "producer {id:?} of file {} was opened anew with epoch {}; open it again with a higher epoch to take it back",
-        file.view.key(),
-        producer.epoch
+        file.key, producer.epoch
     );
     let mut refused = Refused::new(ErrorReason::ProducerFenced, text);
     refused.current_epoch = Some(producer.epoch);
@@ -111,7 +162,7 @@ pub fn check_fence(file: &File, id: &str, producer: &Producer, channel: &Channel
 }
 
 fn unknown_producer(file: &File, id: &str) -> Refused {
-    let text = format!("producer {id:?} is not known in file {}; open it again and begin with seq 1", file.view.key());
+    let text = format!("producer {id:?} is not known in file {}; open it again and begin with seq 1", file.key);
     let mut refused = Refused::new(ErrorReason::UnknownProducer, text);
     refused.expected_seq = Some(1);
     refused
@@ -120,14 +171,15 @@ fn unknown_producer(file: &File, id: &str) -> Refused {
 fn duplicate(file: &File, producer: &Producer, wish: &Wish) -> Result<Decision, Refused> {
     let Some(remembered) = producer.remembered(wish.seq) else { return Ok(Decision::Duplicate(None)) };
     if (u64::from(remembered.len), remembered.crc32c) != (wish.len, wish.crc32c) {
-        let text = format!("seq {} of file {} is committed with other bytes", wish.seq, file.view.key());
+        let text = format!("seq {} of file {} is committed with other bytes", wish.seq, file.key);
         return Err(Refused::new(ErrorReason::SequenceReused, text));
     }
-    Ok(Decision::Duplicate(Some((remembered.offset, remembered.offset + wish.len))))
+    let range = (remembered.offset, remembered.offset + wish.len);
+    Ok(Decision::Duplicate(Some(Found { generation: remembered.generation, range })))
 }
 
 fn out_of_turn(file: &File, producer: Option<&Producer>, channel: &Channel, seq: u64, next: u64) -> Refused {
-    let key = &file.view.key();
+    let key = &file.key;
     let mut refused = if channel.refused && seq > next {
         let text =
             format!("seq {seq} of file {key} comes after a refused one; send {next} again, or open the file anew");

@@ -50,6 +50,18 @@ impl FileId {
         Self(u128::from_be_bytes(bytes))
     }
 
+    /// The epoch that made it.
+    #[must_use]
+    pub fn epoch(self) -> u64 {
+        (self.0 >> 64) as u64 & 0xffff_ffff_ffff
+    }
+
+    /// Which one of the epoch it is.
+    #[must_use]
+    pub fn counter(self) -> u64 {
+        self.0 as u64
+    }
+
     /// The shard that made it.
     #[must_use]
     pub fn shard(self) -> u32 {
@@ -63,12 +75,16 @@ impl fmt::Display for FileId {
     }
 }
 
-/// The generation number that goes with a new file: shard (8 bits), epoch (28 bits) and counter (28 bits); never 0,
-/// and never used again.
+/// The generation number that goes with a file id: shard (8 bits), epoch (26 bits) and counter (30 bits), never used
+/// again in a data folder. `salt`, a number of the folder, makes it another one in every folder, so that a reader who comes
+/// back to a folder that was made anew is told. Never 0.
 #[must_use]
-pub fn generation(shard: u32, epoch: u64, counter: u64) -> u64 {
-    const PART: u64 = (1 << 28) - 1;
-    u64::from(shard & 0xff) << 56 | (epoch & PART) << 28 | (counter & PART)
+pub fn generation(id: FileId, salt: u64) -> u64 {
+    const EPOCHS: u64 = (1 << 26) - 1;
+    const COUNTERS: u64 = (1 << 30) - 1;
+    let number = u64::from(id.shard() & 0xff) << 56 | (id.epoch() & EPOCHS) << 30 | (id.counter() & COUNTERS);
+    // The salt itself would become 0; no id has all of these bits, as no folder lives for so many epochs.
+    if number == salt { u64::MAX ^ salt } else { number ^ salt }
 }
 
 /// A table of the hot path. Its hash is quicker than the standard one and seeded at random, which is enough where a bound

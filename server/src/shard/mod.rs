@@ -6,6 +6,7 @@ pub mod codec;
 pub mod decide;
 pub mod ids;
 pub mod listing;
+pub mod operation;
 pub mod outbox;
 pub mod record;
 pub mod state;
@@ -23,18 +24,21 @@ use crate::{
     telemetry::trace::AppendTrace,
 };
 use bytes::Bytes;
-use ids::{FileKey, ProducerId};
+use ids::{FileId, FileKey, ProducerId};
 use inkpot_proto::{
     error::Refused,
     path::FilePath,
     v1::{Durability, ErrorReason},
 };
+use operation::{Action, Done, Operation, Operator};
 use outbox::{Event, Outbox};
 use std::{
+    io,
     sync::Arc,
     time::{Instant, SystemTime},
 };
 use tokio::sync::{mpsc, oneshot};
+use turns::Item;
 
 /// Commands that may wait in a shard's mailbox; senders wait beyond it.
 pub const MAILBOX_COMMANDS: usize = 1024;
@@ -253,6 +257,25 @@ pub enum Command {
         /// The answer; `None`: there is no such file.
         reply: oneshot::Sender<Result<Option<Arc<FileView>>, Refused>>,
     },
+    /// Something is done to a file as a whole.
+    Operation {
+        /// Who asks: it takes its turn behind what the tenant has sent.
+        tenant: Arc<Tenant>,
+        /// What.
+        operation: Box<Operation>,
+    },
+    /// An id is allotted for content that is to be prepared in staging; it holds until the shard is recovered anew.
+    AllotId {
+        /// The answer.
+        reply: oneshot::Sender<Result<FileId, Refused>>,
+    },
+    /// From the stager: see [`crate::commit::stager`].
+    Staged {
+        /// What it did, in the order in which it was asked.
+        items: Vec<Item>,
+        /// Whether all of it is synced.
+        outcome: io::Result<()>,
+    },
     /// From the applier: see [`crate::apply`].
     Apply(crate::apply::Request),
     /// Commit what is queued, checkpoint, and end.
@@ -323,6 +346,34 @@ impl ShardHandle {
 }
 
 impl ShardHandle {
+    /// Does something to a file as a whole.
+    ///
+    /// # Errors
+    /// Those of [`ShardHandle::send`], what the shard says, OUTCOME_UNKNOWN if it failed meanwhile.
+    pub async fn operate(
+        &self,
+        tenant: Arc<Tenant>,
+        key: FileKey,
+        if_generation: Option<u64>,
+        operator: Option<Operator>,
+        action: Action,
+    ) -> Result<Done, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let operation = Box::new(Operation { key, if_generation, operator, action, reply });
+        self.send(Command::Operation { tenant, operation }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
+    }
+
+    /// An id for content that is to be prepared in staging.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::lookup`].
+    pub async fn allot_id(&self) -> Result<FileId, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::AllotId { reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
+    }
+
     /// What is known of a file; `None` if there is none.
     ///
     /// # Errors

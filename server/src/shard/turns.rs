@@ -1,8 +1,11 @@
 //! Whose turn it is: the tenants of a shard are served by deficit round robin on bytes (Shreedhar and Varghese, 1995),
 //! each tenant's items in the order they came.
 
-use super::{Batch, Ending, Open, ProducerId, SessionLink, Write, WriteState, ids::FileKey};
-use crate::admission::{MIN_CHARGE_BYTES, Tenant};
+use super::{Batch, Ending, Open, ProducerId, SessionLink, Write, WriteState, ids::FileKey, operation::Operation};
+use crate::{
+    admission::{MIN_CHARGE_BYTES, Tenant},
+    commit::stager::Chunk,
+};
 use inkpot_proto::error::Refused;
 use std::{
     collections::VecDeque,
@@ -32,6 +35,32 @@ pub enum Item {
     },
     /// The end of a session.
     SessionEnded(Arc<SessionLink>),
+    /// An append of an upload whose bytes are staged, unless it is refused.
+    Staged {
+        /// The session.
+        session: Arc<SessionLink>,
+        /// The append.
+        write: Write,
+        /// When its batch was read.
+        since: Instant,
+        /// Where its bytes are; `None` if they did not fit in.
+        chunk: Option<Chunk>,
+    },
+    /// The end of an upload's channel, after all that was sent on it.
+    StagedFinish {
+        /// The session.
+        session: Arc<SessionLink>,
+        /// The channel.
+        channel: u32,
+        /// What becomes of the upload.
+        ending: Ending,
+        /// Why it cannot end so.
+        refused: Option<Refused>,
+    },
+    /// Something that had to wait for what was sent before it.
+    Passed(Box<Item>),
+    /// Something that is done to a file as a whole.
+    Operation(Box<Operation>),
     /// A question about a producer.
     WriteState {
         /// The file.
@@ -47,6 +76,23 @@ pub enum Item {
 enum Queued {
     Item(Item),
     Batch(Arc<SessionLink>, std::vec::IntoIter<Write>, Instant),
+}
+
+impl Item {
+    /// Whose item it is, where it tells.
+    #[must_use]
+    pub fn tenant(&self) -> Option<Arc<Tenant>> {
+        match self {
+            Self::Open(open) => Some(Arc::clone(&open.session.tenant)),
+            Self::Write(session, ..)
+            | Self::Finish { session, .. }
+            | Self::SessionEnded(session)
+            | Self::Staged { session, .. }
+            | Self::StagedFinish { session, .. } => Some(Arc::clone(&session.tenant)),
+            Self::Passed(item) => item.tenant(),
+            Self::WriteState { .. } | Self::Operation(_) => None,
+        }
+    }
 }
 
 /// The queue of one tenant.

@@ -34,7 +34,7 @@ impl Rig {
         let catalog = Arc::new(Catalog::open(&memory, 0).unwrap());
         let faulty = FaultyFs::over_memory(&memory);
         let fs: Arc<dyn FileSystem> = Arc::new(faulty.clone());
-        let plain = PlainFiles::new(Arc::clone(&fs), Attributes::PRIVATE, Attributes::PRIVATE_DIR);
+        let plain = PlainFiles::new(Arc::clone(&fs), 0, Attributes::PRIVATE, Attributes::PRIVATE_DIR);
         let backlog = Arc::new(Backlog::new(1 << 30));
         let volume = fs.volume_sync().unwrap();
         let applier =
@@ -67,7 +67,7 @@ impl Rig {
     fn checkpoint(&mut self) -> Result<Option<Snapshot>, ApplyError> {
         let mark = Mark { sequence: self.sequence, epoch: 1, segment: 0, offset: 64 };
         let progress = Progress { mark, running: 0 };
-        let snapshot = Snapshot { progress, files: Vec::new(), dirs: self.plain.take_changed_dirs() };
+        let snapshot = Snapshot { progress, dirs: self.plain.take_changed_dirs(), ..Snapshot::default() };
         self.applier.checkpoint(snapshot, Instant::now())
     }
 

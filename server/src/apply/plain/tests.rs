@@ -9,7 +9,7 @@ use inkpot_wal::fs::{
 use std::time::{Duration, UNIX_EPOCH};
 
 fn plain(fs: Arc<dyn FileSystem>) -> PlainFiles {
-    PlainFiles::new(fs, Attributes::PRIVATE, Attributes::PRIVATE_DIR)
+    PlainFiles::new(fs, 0, Attributes::PRIVATE, Attributes::PRIVATE_DIR)
 }
 
 fn folder() -> MemoryFs {
@@ -30,7 +30,7 @@ fn file_is_made_with_its_id_and_its_directories() {
     let file = plain.create(&key("a/b/c"), id(1)).unwrap();
     assert_eq!(file.file_id().unwrap(), Some(id(1).to_bytes()));
     assert_eq!(memory.metadata("files/t/a/b/c").unwrap().inode, file.metadata().unwrap().inode);
-    assert!(memory.read_dir("staging/t").unwrap().is_empty());
+    assert!(memory.read_dir("staging/t/0000").unwrap().is_empty());
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn name_that_is_taken_is_not_overwritten_and_leaves_nothing_in_staging() {
     let error = plain.create(&key("a"), id(2)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(memory.open("files/t/a", Access::Read).unwrap().file_id().unwrap(), Some(id(1).to_bytes()));
-    assert!(memory.read_dir("staging/t").unwrap().is_empty());
+    assert!(memory.read_dir("staging/t/0000").unwrap().is_empty());
 }
 
 #[test]

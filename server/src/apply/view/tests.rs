@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+pub(in crate::apply) mod compressed;
+
 use super::*;
 use crate::shard::testing::view;
 use inkpot_wal::fs::{
@@ -19,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-fn write(fs: &dyn FileSystem, path: &str, id: FileId, content: &[u8]) {
+pub(in crate::apply) fn write(fs: &dyn FileSystem, path: &str, id: FileId, content: &[u8]) {
     let mut dirs: Vec<&str> =
         std::iter::successors(Some(parent(path)), |dir| Some(parent(dir))).take_while(|dir| !dir.is_empty()).collect();
     while let Some(dir) = dirs.pop() {
@@ -32,7 +34,12 @@ fn write(fs: &dyn FileSystem, path: &str, id: FileId, content: &[u8]) {
 
 /// A file whose first `applied` bytes are in the plain file, the next up to `parked` put aside, and the others in
 /// pieces of these lengths in memory.
-fn laid_out(content: &[u8], applied: usize, parked: usize, pieces: &[usize]) -> (MemoryFs, Arc<FileView>) {
+pub(in crate::apply) fn laid_out(
+    content: &[u8],
+    applied: usize,
+    parked: usize,
+    pieces: &[usize],
+) -> (MemoryFs, Arc<FileView>) {
     let fs = MemoryFs::new();
     let mut state =
         ViewState { exists: true, committed: parked as u64, applied: applied as u64, ..ViewState::default() };
@@ -53,7 +60,7 @@ fn laid_out(content: &[u8], applied: usize, parked: usize, pieces: &[usize]) -> 
     (fs, view)
 }
 
-fn data(chunk: io::Result<Chunk>) -> Bytes {
+pub(in crate::apply) fn data(chunk: io::Result<Chunk>) -> Bytes {
     chunk.unwrap().data
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     apply::registry::Registry,
     catalog::{
-        Progress,
+        Changes, Progress,
         tests::{catalog, stored},
     },
     shard::testing::{key, name},
@@ -25,7 +25,7 @@ fn paths(listed: &Listed) -> Vec<&str> {
 fn with(paths: &[&str]) -> (inkpot_wal::fs::memory::MemoryFs, Catalog) {
     let (memory, catalog) = catalog();
     let files: Vec<_> = (1..).zip(paths).map(|(id, path)| stored(path, id)).collect();
-    catalog.save(&files, Progress::default()).unwrap();
+    catalog.save(&Changes { files: files.clone(), ..Changes::default() }, Progress::default()).unwrap();
     (memory, catalog)
 }
 
@@ -38,7 +38,7 @@ fn files_come_by_tenant_prefix_and_order() {
     let mut other = stored("a/3", 9);
     other.row.key.tenant = name("t-other");
     files.push(other);
-    catalog.save(&files, Progress::default()).unwrap();
+    catalog.save(&Changes { files: files.clone(), ..Changes::default() }, Progress::default()).unwrap();
     let nothing = Stretch::default();
     let found = |prefix, from, max| list(&catalog, &query(prefix, None, from), &nothing, max);
     assert_eq!(paths(&found("", "", 10)), ["a", "a/1", "a/10", "a/2", "b"], "made files of the tenant, in order");
@@ -72,7 +72,7 @@ fn page_with_delimiter_looks_at_few_of_many_files() {
     let (_memory, catalog) = catalog();
     let ids = (0..100).flat_map(|dir| (0..1000).map(move |file| (dir, file)));
     let files: Vec<_> = (1..).zip(ids).map(|(id, (dir, file))| stored(&format!("d{dir:02}/{file:03}"), id)).collect();
-    catalog.save(&files, Progress::default()).unwrap();
+    catalog.save(&Changes { files: files.clone(), ..Changes::default() }, Progress::default()).unwrap();
     let nothing = Stretch::default();
     let all = list(&catalog, &query("", Some('/'), ""), &nothing, 1000);
     assert_eq!((all.prefixes.len(), all.visited), (100, 100), "one path for each prefix");

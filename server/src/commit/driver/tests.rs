@@ -42,9 +42,15 @@ impl Rig {
         let config = Arc::new(Config::default());
         let admission = Arc::new(Admission::new(Arc::clone(&config)));
         let tenant = admission.tenant(&TenantName::parse("t").unwrap());
-        let running =
-            start(Spec { number: 0, fs: Arc::new(faulty.clone()), config, admission, metrics: ShardMetrics::off() })
-                .unwrap();
+        let running = start(Spec {
+            number: 0,
+            fs: Arc::new(faulty.clone()),
+            config,
+            admission,
+            metrics: ShardMetrics::off(),
+            salt: 0,
+        })
+        .unwrap();
         let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()), unary: false });
         let mut rig = Self { faulty, running, session };
         rig.until(|health| *health == Health::Open).await;

@@ -25,6 +25,12 @@ fn whatever_the_largest_append_cannot_pass_is_refused() {
         "tenants.default.limits.bytes_in_flight",
         &["line 2", "3MiB at least"],
     );
+    assert_fault("tenant_defaults.stored_bytes = '1MiB'", "tenant_defaults.stored_bytes", &["3MiB at least"]);
+    assert_fault(
+        "tenants.default.limits.stored_bytes = '1MiB'",
+        "tenants.default.limits.stored_bytes",
+        &["could never be admitted", "3MiB at least"],
+    );
 }
 
 #[test]

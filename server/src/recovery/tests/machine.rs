@@ -147,7 +147,7 @@ impl Machine {
     pub fn recover(&mut self) -> Result<(), Stop> {
         self.drain();
         self.channels.clear();
-        let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry };
+        let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry, salt: 0 };
         let (recovered, unapplied) = recover(&ground, self.retained.clone())?;
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let applier = Applier::new(
@@ -167,6 +167,7 @@ impl Machine {
             recovered,
             self.now,
             ShardMetrics::off(),
+            Arc::new(Admission::new(Arc::clone(&self.config))),
         );
         for (view, piece) in unapplied.aside {
             backlog.push(&view, piece);
@@ -352,6 +353,7 @@ impl Machine {
                     }
                     self.nacks.push((channel, seq, *refused));
                 }
+                Event::Finished { .. } => {}
                 other => panic!("nobody asked for {other:?}"),
             }
         }

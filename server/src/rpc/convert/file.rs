@@ -4,6 +4,7 @@ use super::{invalid, path};
 use crate::shard::{
     FileSummary,
     listing::{Entry, behind_path, behind_prefix},
+    operation::Operator,
 };
 use inkpot_proto::{
     error::Refused,
@@ -92,6 +93,23 @@ pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
     let page_size = if page_size == 0 { DEFAULT_PAGE_SIZE } else { page_size };
     let delimiter = delimiter_of(&delimiter)?;
     Ok(ListRequest { prefix, delimiter, page_size: page_size as usize, from: from_token(&page_token)? })
+}
+
+/// Checks who does something to a file; without a producer it is nobody.
+///
+/// # Errors
+/// INVALID_FIELD, OUT_OF_RANGE.
+pub fn operator(operator: Option<v1::Operator>) -> Result<Option<Operator>, Refused> {
+    let Some(v1::Operator { producer_id, producer_epoch: epoch, seq }) = operator else { return Ok(None) };
+    let Some(producer) = super::producer_id(&producer_id)? else {
+        return Err(invalid("operator.producer_id is empty; leave operator out if nobody is to be told apart"));
+    };
+    if epoch == 0 || seq == 0 {
+        return Err(invalid("operator.producer_epoch and operator.seq are counted from 1"));
+    }
+    super::fits("operator.producer_epoch", epoch)?;
+    super::fits("operator.seq", seq)?;
+    Ok(Some(Operator { producer, epoch, seq }))
 }
 
 fn delimiter_of(text: &str) -> Result<Option<char>, Refused> {

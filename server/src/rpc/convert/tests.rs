@@ -1,12 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::config::Limits as ConfigLimits;
+use std::time::UNIX_EPOCH;
 
 mod files;
 
 const TERMS: Terms =
-    Terms { durability: Durability::Synced, reject: false, lines: false, upload: false, has_producer: false };
-const LINES: Terms = Terms { lines: true, ..TERMS };
+    Terms { durability: Durability::Synced, reject: false, framing: Framing::NONE, upload: false, has_producer: false };
 const PRODUCER: Terms = Terms { has_producer: true, ..TERMS };
 const WRITTEN: Terms = Terms { durability: Durability::Written, ..TERMS };
 
@@ -24,6 +24,15 @@ fn an_append(data: &'static str, record_lengths: &[u32]) -> v1::Append {
 
 fn small() -> ConfigLimits {
     ConfigLimits { record_bytes: 10, append_bytes: 20, ..ConfigLimits::default() }
+}
+
+/// Checks an append at the beginning of time.
+fn append(message: v1::Append, terms: &Terms, limits: &ConfigLimits) -> Result<Checked, Refused> {
+    super::append(message, terms, limits, || UNIX_EPOCH)
+}
+
+fn framed(framing: v1::Framing, timestamps: bool) -> Terms {
+    Terms { framing: Framing::parse(framing as i32, timestamps).unwrap(), ..TERMS }
 }
 
 fn of_open(change: impl FnOnce(&mut v1::Open)) -> ErrorReason {
@@ -50,12 +59,14 @@ fn open_keeps_what_was_asked_for() {
         durability: Durability::Written as i32,
         admission: v1::Admission::Reject as i32,
         framing: v1::Framing::Lines as i32,
+        timestamps: true,
         if_generation: Some(0),
         ..an_open()
     };
     let open = open(&message).unwrap();
     assert_eq!((open.producer, open.if_generation), (Some(("p".into(), 2)), Some(0)));
-    let terms = Terms { durability: Durability::Written, reject: true, lines: true, upload: false, has_producer: true };
+    let framing = framed(v1::Framing::Lines, true).framing;
+    let terms = Terms { durability: Durability::Written, reject: true, framing, upload: false, has_producer: true };
     assert_eq!(open.terms, terms);
 }
 
@@ -87,7 +98,7 @@ fn unknown_enum_values_of_an_open_are_refused() {
     assert_eq!(of_open(|open| open.durability = 4), ErrorReason::UnknownEnumValue);
     assert_eq!(of_open(|open| open.durability = -1), ErrorReason::UnknownEnumValue);
     assert_eq!(of_open(|open| open.admission = 3), ErrorReason::UnknownEnumValue);
-    assert_eq!(of_open(|open| open.framing = 3), ErrorReason::UnknownEnumValue);
+    assert_eq!(of_open(|open| open.framing = 6), ErrorReason::UnknownEnumValue);
 }
 
 #[test]
@@ -156,11 +167,21 @@ fn wrong_checksum_is_refused() {
 }
 
 #[test]
-fn lines_end_with_their_only_newline() {
-    assert!(append(an_append("a\nbc\n\n", &[2, 3, 1]), &LINES, &small()).is_ok());
-    for (data, lengths) in [("a", &[][..]), ("a\nb", &[]), ("a\nb\n", &[]), ("ab\n", &[1, 2])] {
-        assert_eq!(of_append(an_append(data, lengths), &LINES), ErrorReason::FramingViolated, "{data:?}");
-    }
+fn append_is_stored_as_its_channel_frames_it_and_known_by_what_was_sent() {
+    let taken = append(an_append("ab", &[1, 1]), &framed(v1::Framing::Newline, false), &small()).unwrap();
+    assert_eq!((&taken.data[..], taken.records, taken.crc32c), (&b"a\nb\n"[..], 2, crc32c::crc32c(b"ab")));
+    let violated = of_append(an_append("a", &[]), &framed(v1::Framing::Lines, false));
+    assert_eq!(violated, ErrorReason::FramingViolated);
+}
+
+#[test]
+fn append_that_framing_makes_larger_than_the_limit_is_refused_and_says_so() {
+    let newlines = framed(v1::Framing::Newline, false);
+    let refused = append(an_append("12345678901234567890", &[10, 10]), &newlines, &small()).unwrap_err();
+    assert_eq!((refused.reason, refused.limit.as_deref()), (ErrorReason::RecordTooLarge, Some("limits.append_bytes")));
+    assert!(refused.message.contains("framing") && refused.message.contains("22 bytes"), "{}", refused.message);
+    assert_eq!(append(an_append("123456789012345678", &[9, 9]), &newlines, &small()).unwrap().data.len(), 20);
+    assert_eq!(of_append(an_append("x", &[]), &framed(v1::Framing::None, true)), ErrorReason::RecordTooLarge);
 }
 
 #[test]
@@ -183,6 +204,8 @@ fn seq_and_offset_have_their_bounds() {
     assert_eq!(of_append(at(u64::MAX), &TERMS), ErrorReason::OutOfRange);
     assert_eq!(of_append(at(MAX_NUMBER), &TERMS), ErrorReason::OutOfRange, "the end does not fit");
     assert_eq!(append(at(MAX_NUMBER - 1), &TERMS, &small()).unwrap().expected_offset, Some(MAX_NUMBER - 1));
+    let newline = framed(v1::Framing::Newline, false);
+    assert_eq!(of_append(at(MAX_NUMBER - 1), &newline), ErrorReason::OutOfRange, "nor with the newline");
 }
 
 #[test]
@@ -200,9 +223,15 @@ fn unary_append_is_checked_like_open_and_append() {
         seq: 5,
         payload: payload("x", &[]),
         durability: Durability::Written as i32,
+        framing: v1::Framing::LengthDelimited as i32,
         ..v1::AppendRequest::default()
     };
+    let unary = |request, limits: &_| super::unary(request, limits, || UNIX_EPOCH);
     let taken = unary(request.clone(), &small()).unwrap();
+    assert_eq!(&taken.append.data[..], b"\x01x");
+    let large = v1::AppendRequest { timestamps: true, ..request.clone() };
+    let stamped = unary(large, &ConfigLimits::default()).unwrap().append.data;
+    assert_eq!(&stamped[..], b"\x1a1970-01-01T00:00:00.000Z x");
     assert_eq!((taken.open.producer, taken.seq), (Some(("p".into(), 1)), 5));
     assert_eq!(taken.append.durability, Durability::Written);
     let reason = |change: &dyn Fn(&mut v1::AppendRequest)| {
@@ -216,6 +245,7 @@ fn unary_append_is_checked_like_open_and_append() {
     assert_eq!(reason(&|request| request.path.clear()), ErrorReason::InvalidPath);
     assert_eq!(reason(&|request| request.payload = None), ErrorReason::EmptyAppend);
     assert_eq!(reason(&|request| request.admission = 8), ErrorReason::UnknownEnumValue);
+    assert_eq!(reason(&|request| request.framing = 9), ErrorReason::UnknownEnumValue);
 }
 
 #[test]

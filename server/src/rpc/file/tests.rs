@@ -51,21 +51,3 @@ fn commit(view: &FileView, data: &'static str) {
     drop(state);
     view.changed.notify_waiters();
 }
-
-#[tokio::test]
-async fn what_changes_whole_files_is_not_implemented() {
-    let fake = Fake::new(one_shard());
-    let mut files = fake.files().await;
-    let answers = [
-        within(files.delete(v1::DeleteRequest::default())).await.err(),
-        within(files.rename(v1::RenameRequest::default())).await.err(),
-        within(files.truncate(v1::TruncateRequest::default())).await.err(),
-        within(files.seal(v1::SealRequest::default())).await.err(),
-        within(files.commit_files(v1::CommitFilesRequest::default())).await.err(),
-    ];
-    for status in answers {
-        let status = status.unwrap();
-        refused(&status, Code::Unimplemented, ErrorReason::Unimplemented);
-        assert!(status.message().contains("is not in this version"), "{status}");
-    }
-}

@@ -12,7 +12,10 @@ use inkpot_proto::{
     v1::{self, ErrorReason, write_request::Frame},
 };
 use opentelemetry::trace::SpanContext;
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 impl Session {
     /// Takes one frame of the client.
@@ -66,7 +69,7 @@ impl Session {
             return None;
         };
         let shard = known.shard;
-        let body = match convert::append(append, &known.terms, &self.services.config.limits) {
+        let body = match convert::append(append, &known.terms, &self.services.config.limits, SystemTime::now) {
             Ok(append) => match self.admit(&append, known) {
                 Ok(permit) => {
                     let trace = self.trace(&append, inherited, channel, seq, known);

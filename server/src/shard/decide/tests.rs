@@ -4,7 +4,7 @@ use super::*;
 use crate::shard::{
     record::Record,
     state::{Files, Remembered},
-    testing::file,
+    testing::{file, key},
 };
 use inkpot_proto::v1::Outcome;
 use proptest::prelude::*;
@@ -20,6 +20,10 @@ fn file_of(end: u64) -> File {
 fn channel(producer: Option<&str>) -> Channel {
     Channel {
         file: FileId::new(0, 1, 1),
+        key: key("f"),
+        stale: false,
+        staging: None,
+        published: false,
         producer: producer.map(Into::into),
         open: OPEN,
         arrived: 0,
@@ -32,7 +36,7 @@ fn channel(producer: Option<&str>) -> Channel {
 
 /// A producer that holds its channel, and whose last appends were `remembered`.
 fn producer(last_seq: u64, remembered: &[(u64, u32, u32)]) -> Producer {
-    let remembered = remembered.iter().map(|&(offset, len, crc32c)| Remembered { offset, len, crc32c });
+    let remembered = remembered.iter().map(|&(offset, len, crc32c)| Remembered { generation: 1, offset, len, crc32c });
     Producer { epoch: 3, last_seq, remembered: remembered.collect(), open: OPEN, ..Producer::default() }
 }
 
@@ -87,8 +91,14 @@ fn seqs_of_a_producer_go_on_where_it_is_in_the_file_whatever_the_channel_took() 
 fn remembered_duplicate_is_told_where_it_lies() {
     let (file, channel) = (file_of(70), channel(Some("p")));
     let known = producer(7, &[(20, 10, 0xabc), (50, 10, 0xabc)]);
-    assert_eq!(decide(&file, Some(&known), &channel, &wish(7)), Decision::Duplicate(Some((50, 60))));
-    assert_eq!(decide(&file, Some(&known), &channel, &wish(6)), Decision::Duplicate(Some((20, 30))));
+    assert_eq!(
+        decide(&file, Some(&known), &channel, &wish(7)),
+        Decision::Duplicate(Some(Found { generation: 1, range: (50, 60) }))
+    );
+    assert_eq!(
+        decide(&file, Some(&known), &channel, &wish(6)),
+        Decision::Duplicate(Some(Found { generation: 1, range: (20, 30) }))
+    );
 }
 
 #[test]
@@ -116,7 +126,10 @@ fn duplicate_is_told_whatever_it_expects_and_whatever_was_refused_before() {
     channel.refused = true;
     let known = producer(7, &[(50, 10, 0xabc)]);
     let resent = Wish { expected_offset: Some(1), ..wish(7) };
-    assert_eq!(decide(&file, Some(&known), &channel, &resent), Decision::Duplicate(Some((50, 60))));
+    assert_eq!(
+        decide(&file, Some(&known), &channel, &resent),
+        Decision::Duplicate(Some(Found { generation: 1, range: (50, 60) }))
+    );
 }
 
 #[test]
@@ -221,7 +234,10 @@ fn last_of_all_seqs_is_a_duplicate_and_overflows_nothing() {
     let (file, channel) = (file_of(70), channel(Some("p")));
     let known = producer(u64::MAX, &[(50, 10, 0xabc)]);
     assert_eq!(next_seq(&channel, Some(&known)), u64::MAX);
-    assert_eq!(decide(&file, Some(&known), &channel, &wish(u64::MAX)), Decision::Duplicate(Some((50, 60))));
+    assert_eq!(
+        decide(&file, Some(&known), &channel, &wish(u64::MAX)),
+        Decision::Duplicate(Some(Found { generation: 1, range: (50, 60) }))
+    );
     assert_eq!(decide(&file, Some(&known), &channel, &wish(0)), Decision::Duplicate(None));
 }
 
@@ -281,9 +297,9 @@ proptest! {
                     channels[by].taken = seq;
                     end += len;
                 }
-                Decision::Duplicate(range) => {
+                Decision::Duplicate(found) => {
                     prop_assert!(by < 2 && seq <= last);
-                    prop_assert_eq!(range, known.filter(|_| is_remembered));
+                    prop_assert_eq!(found.map(|found| found.range), known.filter(|_| is_remembered));
                 }
                 Decision::Refuse(refused) => match refused.reason {
                     ErrorReason::SequenceReused => {

@@ -3,9 +3,10 @@
 use super::*;
 use crate::{
     apply::view::{FileView, ViewState},
-    catalog::{Catalog, FileRow, Progress, Stored, tests::with_undecodable_row},
+    catalog::{Catalog, Changes, FileRow, Progress, Stored, tests::with_undecodable_row},
     shard::{
         ids::FileId,
+        state::Content,
         testing::{key, name},
     },
 };
@@ -54,7 +55,7 @@ impl Files {
 
     fn save(&self, views: &[&Arc<FileView>]) {
         let stored: Vec<Stored> = views.iter().map(|view| stored(view)).collect();
-        self.catalog.save(&stored, Progress::default()).unwrap();
+        self.catalog.save(&Changes { files: stored, ..Changes::default() }, Progress::default()).unwrap();
     }
 
     fn page(&self, query: &Query) -> Vec<Entry> {
@@ -98,6 +99,9 @@ fn stored(view: &FileView) -> Stored {
         foreign: None,
         seen: None,
         producers: 0,
+        content: Content::default(),
+        upload: None,
+        staged: false,
     };
     Stored { id: view.id, row, producers: Vec::new() }
 }

@@ -40,7 +40,7 @@ fn first_part(payload: &Bytes) -> &[u8] {
 fn every_kind_of_record_is_read_as_it_was_written() {
     let records = [
         Record::Name { key: key("a/ä"), id: id(1), generation: u64::MAX },
-        Record::Create { id: id(1) },
+        Record::Create { id: id(1), at: 7 },
         Record::Epoch { id: id(1), producer: "p".into(), epoch: u64::MAX },
         append(1, 0, Some(("p", 1)), b"one"),
         append(1, 3, None, b"two"),
@@ -54,7 +54,7 @@ fn every_kind_of_record_is_read_as_it_was_written() {
 #[test]
 fn data_of_appends_lies_together_behind_the_records_and_is_not_copied() {
     let mut encoder = Encoder::default();
-    let records = [append(1, 0, None, b"ab"), Record::Create { id: id(1) }, append(2, 9, None, b"cde")];
+    let records = [append(1, 0, None, b"ab"), Record::Create { id: id(1), at: 7 }, append(2, 9, None, b"cde")];
     let starts: Vec<usize> = records.iter().map(|record| encoder.push(record)).collect();
     assert_eq!(starts, [0, 2, 2]);
     let len = encoder.len();
@@ -134,7 +134,7 @@ fn bytes_that_no_record_claims_are_undecodable() {
 
 #[test]
 fn visitor_that_fails_ends_the_walk() {
-    let (payload, _) = encode(&[Record::Create { id: id(1) }, Record::Create { id: id(2) }]);
+    let (payload, _) = encode(&[Record::Create { id: id(1), at: 7 }, Record::Create { id: id(2), at: 7 }]);
     let mut visited = 0;
     let stopped = decode(&payload, |_| {
         visited += 1;
@@ -155,7 +155,7 @@ fn record() -> impl Strategy<Value = Record> {
     prop_oneof![
         1 => (file(), "[a-z]{1,5}(/[a-z]{1,5}){0,2}", number())
             .prop_map(|(id, path, generation)| Record::Name { key: key(&path), id, generation }),
-        1 => file().prop_map(|id| Record::Create { id }),
+        1 => file().prop_map(|id| Record::Create { id, at: 7 }),
         1 => (file(), producer(), number()).prop_map(|(id, producer, epoch)| Record::Epoch { id, producer, epoch }),
         1 => (file(), producer()).prop_map(|(id, producer)| Record::Forget { id, producer }),
         4 => (file(), number(), by, any::<u32>(), data)

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::shard::record::Record;
 use crate::shard::testing::{file, key};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -54,7 +55,7 @@ fn name_and_create_are_noted() {
     let files = after(1, &[Record::Name { key: key("f"), id: id(1), generation: 1 }]);
     let file = files.get(id(1)).unwrap();
     assert_eq!((file.named, file.created, file.sequence), (true, false, 1));
-    let files = after(1, &[Record::Create { id: id(1) }]);
+    let files = after(1, &[Record::Create { id: id(1), at: 0 }]);
     let file = files.get(id(1)).unwrap();
     assert_eq!((file.named, file.created, file.end), (false, true, 0));
 }
@@ -65,8 +66,8 @@ fn append_moves_the_end_and_the_producer() {
     assert_eq!(files.get(id(1)).unwrap().end, 11);
     let known = producer(&files, "p");
     assert_eq!((known.epoch, known.last_seq, known.active_at, known.previous), (2, 2, 103, (0, 0)));
-    assert_eq!(known.remembered(2), Some(&Remembered { offset: 5, len: 6, crc32c: 7 }));
-    assert_eq!(known.remembered(1), Some(&Remembered { offset: 0, len: 5, crc32c: 7 }));
+    assert_eq!(known.remembered(2), Some(&Remembered { generation: 1, offset: 5, len: 6, crc32c: 7 }));
+    assert_eq!(known.remembered(1), Some(&Remembered { generation: 1, offset: 0, len: 5, crc32c: 7 }));
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn nothing_is_remembered_beyond_the_last_seq_or_before_the_first() {
     let mut known = Producer::default();
     assert_eq!((known.remembered(0), known.remembered(1), known.remembered(u64::MAX)), (None, None, None));
     known.last_seq = u64::MAX;
-    known.remembered.push_back(Remembered { offset: 3, len: 1, crc32c: 0 });
+    known.remembered.push_back(Remembered { generation: 1, offset: 3, len: 1, crc32c: 0 });
     assert_eq!(known.remembered(u64::MAX).unwrap().offset, 3);
     assert_eq!((known.remembered(u64::MAX - 1), known.remembered(0)), (None, None));
 }
@@ -124,7 +125,7 @@ fn forgotten_producer_is_gone_and_the_others_stay() {
 fn frame_from_before_the_last_change_changes_nothing() {
     let mut files = after(4, &[epoch("p", 1), append(0, Some(("p", 1)), 5)]);
     files.take_changed();
-    for record in [append(0, Some(("p", 1)), 5), epoch("p", 1), Record::Create { id: id(1) }] {
+    for record in [append(0, Some(("p", 1)), 5), epoch("p", 1), Record::Create { id: id(1), at: 0 }] {
         files.apply(&record, 1, 999);
     }
     let file = files.get(id(1)).unwrap();
@@ -136,7 +137,7 @@ fn frame_from_before_the_last_change_changes_nothing() {
 #[test]
 fn records_of_one_frame_all_count() {
     let mut files = after(4, &[]);
-    for record in [Record::Create { id: id(1) }, epoch("p", 1), append(0, Some(("p", 1)), 5)] {
+    for record in [Record::Create { id: id(1), at: 0 }, epoch("p", 1), append(0, Some(("p", 1)), 5)] {
         files.apply(&record, 1, 0);
     }
     let file = files.get(id(1)).unwrap();
@@ -174,7 +175,7 @@ fn stored(files: &Files) -> File {
 fn record() -> impl Strategy<Value = Record> {
     let name = || prop_oneof![Just("p"), Just("q")];
     prop_oneof![
-        1 => Just(Record::Create { id: id(1) }),
+        1 => Just(Record::Create { id: id(1), at: 0 }),
         2 => (name(), 1..9u64).prop_map(|(name, number)| epoch(name, number)),
         1 => name().prop_map(|name| Record::Forget { id: id(1), producer: name.into() }),
         6 => (0..99u64, prop::option::of((name(), 1..9u64)), 0..5usize).prop_map(|(offset, by, len)| append(offset, by, len)),

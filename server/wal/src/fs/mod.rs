@@ -87,6 +87,9 @@ pub enum Existing {
     Replace,
     /// The rename fails with `EEXIST`.
     Keep,
+    /// It gets the name of the other: both change places in one step. Only for two regular files: `ENOENT` if one is
+    /// missing, `EISDIR` for a directory, `EINVAL` for anything else, and where the file system cannot do it.
+    Exchange,
 }
 
 /// Length of the identity that a file of ours carries in an extended attribute, in bytes.

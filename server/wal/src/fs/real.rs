@@ -157,6 +157,12 @@ impl FileSystem for RealFs {
         let flags = match existing {
             Existing::Replace => RenameFlags::empty(),
             Existing::Keep => RenameFlags::NOREPLACE,
+            Existing::Exchange => {
+                // What takes the place of one of them meanwhile is exchanged too: the step is atomic all the same.
+                let kinds = [named_kind(&from_parent, from_name)?, named_kind(&to_parent, to_name)?];
+                kinds.into_iter().try_for_each(only_regular)?;
+                RenameFlags::EXCHANGE
+            }
         };
         Ok(fs::renameat_with(&from_parent, from_name, &to_parent, to_name, flags)?)
     }
@@ -212,9 +218,18 @@ fn open_beneath(dir: impl AsFd, path: &str, flags: OFlags, mode: Mode) -> Result
     retry_on_intr(|| fs::openat2(&dir, path, flags, mode, RESOLVE))
 }
 
-/// `EISDIR` for a directory, `EINVAL` for anything else that is no regular file.
 fn require_regular(fd: &OwnedFd) -> Result<(), Errno> {
-    match kind_of(&fs::fstat(fd)?) {
+    only_regular(kind_of(&fs::fstat(fd)?))
+}
+
+/// What a name in a directory leads to.
+fn named_kind(parent: &OwnedFd, name: &str) -> Result<Kind, Errno> {
+    Ok(kind_of(&fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+/// `EISDIR` for a directory, `EINVAL` for anything else that is no regular file.
+fn only_regular(kind: Kind) -> Result<(), Errno> {
+    match kind {
         Kind::File => Ok(()),
         Kind::Directory => Err(Errno::ISDIR),
         Kind::Other => Err(Errno::INVAL),
@@ -234,8 +249,8 @@ fn is_directory(directory: &OwnedFd, name: &str, listed: FileType) -> Result<Opt
     if listed != FileType::Unknown {
         return Ok(Some(listed == FileType::Directory));
     }
-    match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(kind_of(&stat) == Kind::Directory)),
+    match named_kind(directory, name) {
+        Ok(kind) => Ok(Some(kind == Kind::Directory)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conformance;
+mod exchange;
 mod faulty;
 mod memory;
 mod power_loss;

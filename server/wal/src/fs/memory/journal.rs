@@ -47,22 +47,48 @@ pub(super) struct Place {
     pub(super) name: Arc<str>,
 }
 
+/// A name and the inode that it leads to.
+#[derive(Clone, Debug)]
+pub(super) struct Named(pub(super) Place, pub(super) u64);
+
 /// A change of names or attributes.
 #[derive(Clone, Debug)]
 pub(super) enum Meta {
-    Link { at: Place, inode: u64 },
-    Move { from: Place, to: Place, inode: u64, existing: Existing, displaced: Option<u64> },
-    Unlink { at: Place, inode: u64 },
-    FileId { inode: u64, id: [u8; FILE_ID_BYTES] },
+    Link {
+        at: Place,
+        inode: u64,
+    },
+    Move {
+        from: Place,
+        to: Place,
+        inode: u64,
+        existing: Existing,
+        displaced: Option<u64>,
+    },
+    /// Two different regular files change places.
+    Exchange {
+        one: Named,
+        other: Named,
+    },
+    Unlink {
+        at: Place,
+        inode: u64,
+    },
+    FileId {
+        inode: u64,
+        id: [u8; FILE_ID_BYTES],
+    },
 }
 
 impl Meta {
-    pub(super) fn inode(&self) -> u64 {
+    /// What it is about: one inode, or two.
+    pub(super) fn inodes(&self) -> [Option<u64>; 2] {
         match self {
             Self::Link { inode, .. }
             | Self::Move { inode, .. }
             | Self::Unlink { inode, .. }
-            | Self::FileId { inode, .. } => *inode,
+            | Self::FileId { inode, .. } => [Some(*inode), None],
+            Self::Exchange { one, other } => [Some(one.1), Some(other.1)],
         }
     }
 
@@ -70,6 +96,7 @@ impl Meta {
         match self {
             Self::Link { at, .. } | Self::Unlink { at, .. } => [Some(at), None],
             Self::Move { from, to, .. } => [Some(from), Some(to)],
+            Self::Exchange { one, other } => [Some(&one.0), Some(&other.0)],
             Self::FileId { .. } => [None, None],
         }
     }
@@ -92,6 +119,14 @@ impl Meta {
                     image.unlink(from.dir, &from.name);
                     image.unlink(to.dir, &to.name);
                     image.link(to.dir, &to.name, *inode);
+                }
+            }
+            Self::Exchange { one: Named(at, inode), other: Named(other_at, other) } => {
+                if leads_to(image, at, *inode) && leads_to(image, other_at, *other) {
+                    image.unlink(at.dir, &at.name);
+                    image.unlink(other_at.dir, &other_at.name);
+                    image.link(at.dir, &at.name, *other);
+                    image.link(other_at.dir, &other_at.name, *inode);
                 }
             }
             Self::FileId { inode, id } => {
@@ -172,7 +207,7 @@ impl Journal {
     }
 
     pub(super) fn has_meta(&self, inode: u64) -> bool {
-        self.meta.values().any(|meta| meta.inode() == inode)
+        self.meta.values().any(|meta| meta.inodes().contains(&Some(inode)))
     }
 
     pub(super) fn data_mut(&mut self, inode: u64) -> impl Iterator<Item = &mut Data> {
@@ -256,6 +291,7 @@ impl Closure {
                 self.entered.insert(*inode);
                 self.dirs.extend(displaced);
             }
+            Meta::Exchange { one, other } => self.entered.extend([one.1, other.1]),
             // A directory goes only once it is empty: what emptied it comes first.
             Meta::Unlink { inode, .. } => {
                 self.dirs.insert(*inode);

@@ -123,8 +123,8 @@ fn take_ids_along(pending: &[Pending<'_>], chosen: &mut [bool]) {
     let mut moved = BTreeSet::new();
     for (pending, is_chosen) in pending.iter().zip(chosen).rev() {
         match pending {
-            Pending::Meta(Meta::Move { inode, .. }) if *is_chosen => {
-                moved.insert(*inode);
+            Pending::Meta(meta @ (Meta::Move { .. } | Meta::Exchange { .. })) if *is_chosen => {
+                moved.extend(meta.inodes().into_iter().flatten());
             }
             Pending::Meta(Meta::FileId { inode, .. }) => *is_chosen |= moved.contains(inode),
             _ => {}

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::{
     image::{Body, Image, Inode, ROOT},
-    journal::{Data, Journal, Meta, Place},
+    journal::{Data, Journal, Meta, Named, Place},
     space::Space,
 };
 use crate::fs::{DirEntry, Existing, FILE_ID_BYTES, names};
@@ -102,21 +102,36 @@ impl State {
         let (from, inode) = self.place(from)?;
         let (to, displaced) = self.place(to)?;
         let inode = inode.ok_or(Errno::NOENT)?;
-        if let Some(displaced) = displaced {
-            match existing {
-                Existing::Keep => return Err(Errno::EXIST),
-                Existing::Replace if displaced == inode => return Ok(()),
-                Existing::Replace => self.allow_displacing(displaced, inode, &from)?,
-            }
-        }
-        if self.current.is_directory(inode) && self.current.contains(inode, to.dir) {
-            return Err(Errno::INVAL);
+        match (existing, displaced) {
+            (Existing::Exchange, None) => return Err(Errno::NOENT),
+            (Existing::Exchange, Some(other)) => return self.exchange(Named(from, inode), Named(to, other)),
+            (Existing::Keep, Some(_)) => return Err(Errno::EXIST),
+            _ if self.current.is_directory(inode) && self.current.contains(inode, to.dir) => return Err(Errno::INVAL),
+            (Existing::Replace, Some(displaced)) if displaced == inode => return Ok(()),
+            (Existing::Replace, Some(displaced)) => self.allow_displacing(displaced, inode, &from)?,
+            (Existing::Keep | Existing::Replace, None) => {}
         }
         self.current.unlink(from.dir, &from.name);
         self.current.unlink(to.dir, &to.name);
         self.current.link(to.dir, &to.name, inode);
         self.journal.push_meta(Meta::Move { from, to, inode, existing, displaced });
         displaced.into_iter().for_each(|displaced| self.forget_unused(displaced));
+        Ok(())
+    }
+
+    fn exchange(&mut self, one: Named, other: Named) -> Result<(), Errno> {
+        for Named(_, inode) in [&one, &other] {
+            match self.current.inodes[inode].body {
+                Body::File(_) => {}
+                Body::Directory(_) => return Err(Errno::ISDIR),
+                Body::Symlink | Body::Fifo => return Err(Errno::INVAL),
+            }
+        }
+        if one.1 != other.1 {
+            let meta = Meta::Exchange { one, other };
+            meta.apply(&mut self.current);
+            self.journal.push_meta(meta);
+        }
         Ok(())
     }
 
@@ -247,7 +262,7 @@ impl State {
             meta.apply(&mut self.durable);
         }
         for meta in &metas {
-            self.forget_unused(meta.inode());
+            meta.inodes().into_iter().flatten().for_each(|inode| self.forget_unused(inode));
             if let Meta::Move { displaced: Some(displaced), .. } = meta {
                 self.forget_unused(*displaced);
             }

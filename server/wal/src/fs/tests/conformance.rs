@@ -38,6 +38,12 @@ conformance! {
     rename_between_directories_moves,
     rename_to_another_name_of_the_same_file_does_nothing,
     rename_of_directories_obeys_their_content,
+    exchange_swaps_two_files_and_their_handles_go_with_them,
+    exchange_works_between_directories,
+    exchange_of_one_file_with_itself_does_nothing,
+    exchange_needs_both_names,
+    exchange_is_only_for_regular_files,
+    exchange_follows_no_symlink_and_obeys_the_grammar,
     remove_tells_files_from_directories,
     removed_file_lives_in_its_handle_without_links,
     hard_link_is_counted,
@@ -304,10 +310,84 @@ fn rename_of_directories_obeys_their_content(world: &impl World) {
     assert_eq!(errno(fs.rename("empty", "file", Existing::Replace)), Errno::NOTDIR);
     assert_eq!(errno(fs.rename("full", "full/sub/x", Existing::Replace)), Errno::INVAL);
     assert_eq!(errno(fs.rename("full", "full/x", Existing::Keep)), Errno::INVAL);
+    assert_eq!(errno(fs.rename("full", "full/file", Existing::Replace)), Errno::INVAL);
     assert_eq!(errno(fs.rename("full/file", "full", Existing::Replace)), Errno::NOTEMPTY);
     fs.rename("full", "empty", Existing::Replace).unwrap();
     assert_eq!(content(fs, "empty/file").unwrap(), b"F");
     assert_eq!(names(fs, ""), ["empty", "file", "file_parent"]);
+}
+
+fn exchange_swaps_two_files_and_their_handles_go_with_them(world: &impl World) {
+    let fs = world.fs();
+    let (one, other) = (world.put("a", b"one"), world.put("b", b"other"));
+    one.set_file_id(&[1; 16]).unwrap();
+    fs.rename("a", "b", Existing::Exchange).unwrap();
+    assert_eq!(names(fs, ""), ["a", "b"]);
+    assert_eq!((content(fs, "a").unwrap(), content(fs, "b").unwrap()), (b"other".to_vec(), b"one".to_vec()));
+    assert_eq!(open(fs, "b").unwrap().file_id().unwrap(), Some([1; 16]));
+    one.write_at(&[b"!"], 3).unwrap();
+    assert_eq!(content(fs, "b").unwrap(), b"one!");
+    assert_eq!(one.metadata().unwrap(), fs.metadata("b").unwrap());
+    assert_eq!((one.metadata().unwrap().links, other.metadata().unwrap().links), (1, 1));
+    fs.rename("b", "a", Existing::Exchange).unwrap();
+    assert_eq!((content(fs, "a").unwrap(), content(fs, "b").unwrap()), (b"one!".to_vec(), b"other".to_vec()));
+}
+
+fn exchange_works_between_directories(world: &impl World) {
+    let fs = world.fs();
+    world.dir("one");
+    world.dir("one/sub");
+    world.put("one/sub/a", b"A");
+    world.put("b", b"B");
+    fs.rename("one/sub/a", "b", Existing::Exchange).unwrap();
+    assert_eq!((content(fs, "one/sub/a").unwrap(), content(fs, "b").unwrap()), (b"B".to_vec(), b"A".to_vec()));
+    assert_eq!((names(fs, ""), names(fs, "one/sub")), (vec!["b".to_owned(), "one".to_owned()], vec!["a".to_owned()]));
+}
+
+fn exchange_of_one_file_with_itself_does_nothing(world: &impl World) {
+    let fs = world.fs();
+    world.put("a", b"A");
+    world.hard_link("a", "b");
+    fs.rename("a", "b", Existing::Exchange).unwrap();
+    fs.rename("a", "a", Existing::Exchange).unwrap();
+    assert_eq!((names(fs, ""), fs.metadata("a").unwrap().links), (vec!["a".to_owned(), "b".to_owned()], 2));
+}
+
+fn exchange_needs_both_names(world: &impl World) {
+    let fs = world.fs();
+    world.put("a", b"A");
+    world.dir("dir");
+    for (from, to) in [("a", "x"), ("x", "a"), ("x", "y"), ("a", "x/y"), ("x/y", "a"), ("dir", "x"), ("x", "dir")] {
+        assert_eq!(errno(fs.rename(from, to, Existing::Exchange)), Errno::NOENT, "{from} and {to}");
+    }
+    assert_eq!(errno(fs.rename("dir/x", "a/x", Existing::Exchange)), Errno::NOTDIR);
+    assert_eq!((names(fs, ""), content(fs, "a").unwrap()), (vec!["a".to_owned(), "dir".to_owned()], b"A".to_vec()));
+}
+
+fn exchange_is_only_for_regular_files(world: &impl World) {
+    let fs = world.fs();
+    world.put("a", b"A");
+    world.dir("dir");
+    world.symlink("link");
+    world.fifo("fifo");
+    for (special, refusal) in [("dir", Errno::ISDIR), ("link", Errno::INVAL), ("fifo", Errno::INVAL)] {
+        for (from, to) in [("a", special), (special, "a"), (special, special)] {
+            assert_eq!(errno(fs.rename(from, to, Existing::Exchange)), refusal, "{from} and {to}");
+        }
+    }
+    assert_eq!(content(fs, "a").unwrap(), b"A");
+}
+
+fn exchange_follows_no_symlink_and_obeys_the_grammar(world: &impl World) {
+    let fs = world.fs();
+    world.put("a", b"A");
+    world.put("b", b"B");
+    world.symlink("link");
+    for (outside, refusal) in [("link/b", Errno::LOOP), ("../b", Errno::INVAL), ("", Errno::INVAL)] {
+        assert_eq!(errno(fs.rename("a", outside, Existing::Exchange)), refusal, "{outside:?}");
+        assert_eq!(errno(fs.rename(outside, "a", Existing::Exchange)), refusal, "{outside:?}");
+    }
+    assert_eq!((content(fs, "a").unwrap(), content(fs, "b").unwrap()), (b"A".to_vec(), b"B".to_vec()));
 }
 
 fn remove_tells_files_from_directories(world: &impl World) {

@@ -92,6 +92,18 @@ fn rename_meets_the_rules_of_both_paths_and_counts_once() {
 }
 
 #[test]
+fn exchange_that_fails_leaves_both_names_as_they_were() {
+    let (memory, fs) = over_memory();
+    put(&fs, "a", b"A");
+    put(&fs, "b", b"B");
+    fs.fail(Op::Rename, "b", When::Nth(1), EIO);
+    assert_eq!(errno(fs.rename("a", "b", Existing::Exchange)), Errno::IO);
+    assert_eq!((content(&memory, "a").unwrap(), content(&memory, "b").unwrap()), (b"A".to_vec(), b"B".to_vec()));
+    fs.rename("a", "b", Existing::Exchange).unwrap();
+    assert_eq!((content(&memory, "a").unwrap(), content(&memory, "b").unwrap()), (b"B".to_vec(), b"A".to_vec()));
+}
+
+#[test]
 fn first_rule_has_the_call_and_the_others_count_it() {
     let (_, fs) = over_memory();
     let file = put(&fs, "a", b"");

@@ -9,33 +9,33 @@ use crate::fs::{
 };
 
 /// Enough seeds that each outcome with a probability of a few percent is seen.
-const SEEDS: std::ops::Range<u64> = 0..400;
-const LOSSES_OF_POWER: [Loss; 4] = [Loss::Nothing, Loss::Prefix, Loss::Subset, Loss::Torn];
+pub(super) const SEEDS: std::ops::Range<u64> = 0..400;
+pub(super) const LOSSES_OF_POWER: [Loss; 4] = [Loss::Nothing, Loss::Prefix, Loss::Subset, Loss::Torn];
 
-fn with_dirs(dirs: &[&str]) -> MemoryFs {
+pub(super) fn with_dirs(dirs: &[&str]) -> MemoryFs {
     let fs = MemoryFs::new();
     dirs.iter().for_each(|dir| fs.create_dir(dir, Attributes::PRIVATE_DIR).unwrap());
     sync_volume(&fs);
     fs
 }
 
-fn sync_volume(fs: &MemoryFs) {
+pub(super) fn sync_volume(fs: &MemoryFs) {
     fs.volume_sync().unwrap().unwrap().sync().unwrap();
 }
 
 /// All contents of a file that are found after a loss of this kind.
-fn outcomes(fs: &MemoryFs, how: Loss, path: &str) -> BTreeSet<Option<Vec<u8>>> {
+pub(super) fn outcomes(fs: &MemoryFs, how: Loss, path: &str) -> BTreeSet<Option<Vec<u8>>> {
     SEEDS.map(|seed| content(&fs.power_loss(how, seed), path)).collect()
 }
 
 /// Whatever the loss of power, this is what is found.
-fn certain(fs: &MemoryFs, path: &str) -> Option<Vec<u8>> {
+pub(super) fn certain(fs: &MemoryFs, path: &str) -> Option<Vec<u8>> {
     let all: BTreeSet<_> = LOSSES_OF_POWER.into_iter().flat_map(|how| outcomes(fs, how, path)).collect();
     assert_eq!(all.len(), 1, "{path} is not certain");
     all.into_iter().next().unwrap()
 }
 
-fn some(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn some(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(bytes.to_vec())
 }
 

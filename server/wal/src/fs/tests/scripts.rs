@@ -33,7 +33,7 @@ fn done(result: io::Result<()>) -> Outcome {
 fn step(fs: &dyn FileSystem, handle: &mut Option<Arc<dyn File>>, rng: &mut SmallRng) -> Outcome {
     let (kind, one, two) = (rng.random_range(0..13), PATHS[rng.random_range(0..12)], PATHS[rng.random_range(0..12)]);
     let (offset, len, fill) = (rng.random_range(0..40), rng.random_range(0..20), rng.random_range(b'a'..=b'z'));
-    let existing = if rng.random() { Existing::Replace } else { Existing::Keep };
+    let existing = [Existing::Replace, Existing::Keep, Existing::Exchange][rng.random_range(0..3)];
     let take = |file: Arc<dyn File>, handle: &mut Option<Arc<dyn File>>| {
         *handle = Some(file);
         String::new()

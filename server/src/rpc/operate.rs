@@ -1,0 +1,199 @@
+//! What is asked to be done to a file as a whole: checks, what has to be prepared before the shard decides, and the answer.
+
+use super::{
+    Services,
+    convert::{self, file as checks},
+    read::not_found,
+};
+use crate::{
+    apply::{
+        compress::{Target, copy_file},
+        view::{FileView, staged_path},
+    },
+    shard::{
+        ids::FileKey,
+        operation::{Action, Done, Operator, Prepared},
+    },
+};
+use inkpot_proto::{
+    error::Refused,
+    path::TenantName,
+    v1::{self, ErrorReason},
+};
+use inkpot_wal::{
+    fs::{Access, Attributes, parent},
+    writer::is_full,
+};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+use tokio::task;
+
+/// How often it is looked whether the plain file of a sealed file has everything.
+const LOOK: Duration = Duration::from_millis(10);
+
+impl Services {
+    /// Removes a file.
+    pub(super) async fn delete(
+        &self,
+        tenant: TenantName,
+        request: v1::DeleteRequest,
+    ) -> Result<v1::DeleteResponse, Refused> {
+        let key = FileKey { tenant, path: convert::path(&request.path)? };
+        let operator = checks::operator(request.operator)?;
+        let done = self.operate(key, request.if_generation, operator, Action::Delete).await?;
+        Ok(v1::DeleteResponse { duplicate: done.duplicate })
+    }
+
+    /// Lets a file take no more appends; its plain file is complete and synced when this returns.
+    pub(super) async fn seal(&self, tenant: TenantName, request: v1::SealRequest) -> Result<v1::SealResponse, Refused> {
+        let key = FileKey { tenant, path: convert::path(&request.path)? };
+        let operator = checks::operator(request.operator)?;
+        let done = self.operate(key.clone(), request.if_generation, operator, Action::Seal).await?;
+        self.sync_plain(&key, done.generation).await?;
+        let Done { generation, size, crc32c, duplicate } = done;
+        Ok(v1::SealResponse { size, generation, crc32c: crc32c.unwrap_or(0), duplicate })
+    }
+
+    /// Gives a file another path.
+    pub(super) async fn rename(
+        &self,
+        tenant: TenantName,
+        request: v1::RenameRequest,
+    ) -> Result<v1::RenameResponse, Refused> {
+        let from = FileKey { tenant: tenant.clone(), path: convert::path(&request.from)? };
+        let to = FileKey { tenant, path: convert::path(&request.to)? };
+        let operator = checks::operator(request.operator)?;
+        if self.shard(&from).number != self.shard(&to).number {
+            return Err(Refused::new(ErrorReason::Unimplemented, "the new path belongs to another shard"));
+        }
+        let action = Action::Rename { to, replace: request.replace };
+        let done = self.operate(from, request.if_generation, operator, action).await?;
+        Ok(v1::RenameResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    /// Cuts a file: its beginning is copied aside first, which changes nothing, and takes its place then.
+    pub(super) async fn truncate(
+        &self,
+        tenant: TenantName,
+        request: v1::TruncateRequest,
+    ) -> Result<v1::TruncateResponse, Refused> {
+        let key = FileKey { tenant, path: convert::path(&request.path)? };
+        let operator = checks::operator(request.operator)?;
+        let view = self.shard(&key).lookup(&key).await?;
+        let Some(view) = view else {
+            // The shard tells a repeated operation from one on a file that is not there.
+            let prepared =
+                Prepared { id: self.shard(&key).allot_id().await?, len: request.size, crc32c: 0, compressed: None };
+            let done = self.operate(key, request.if_generation, operator, Action::Truncate(prepared)).await?;
+            return Ok(v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate });
+        };
+        let end = view.state().committed;
+        if request.size > end {
+            let text = format!("file {key} has {end} bytes, fewer than {}", request.size);
+            return Err(Refused { expected_offset: Some(end), ..Refused::new(ErrorReason::OutOfRange, text) });
+        }
+        // What is copied is the beginning of this content, and of no other.
+        let generation = view.generation;
+        let prepared = self.copy_aside(&key, view, request.size).await?;
+        let if_generation = request.if_generation.or(operator.is_none().then_some(generation));
+        let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
+        if !done.as_ref().is_ok_and(|done| !done.duplicate) {
+            self.forget_prepared(&key, prepared).await;
+        }
+        let done = done?;
+        Ok(v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    /// Lets the shard of a file do something to it.
+    pub(super) async fn operate(
+        &self,
+        key: FileKey,
+        if_generation: Option<u64>,
+        operator: Option<Operator>,
+        action: Action,
+    ) -> Result<Done, Refused> {
+        self.refuse_if_draining()?;
+        let tenant = self.admission.tenant(&key.tenant);
+        self.shard(&key).clone().operate(tenant, key, if_generation, operator, action).await
+    }
+
+    async fn copy_aside(&self, key: &FileKey, view: Arc<FileView>, len: u64) -> Result<Prepared, Refused> {
+        let shard = self.shard(key).clone();
+        let id = shard.allot_id().await?;
+        let path = staged_path(&key.tenant, shard.number, id);
+        let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
+        let copying = task::spawn_blocking(move || {
+            make_dir(fs.as_ref(), parent(&path))?;
+            let target = Target { path: &path, attributes, id };
+            let crc32c = copy_file(fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
+            fs.sync_dir(parent(&path))?;
+            Ok(crc32c)
+        });
+        let copied = copying.await.map_err(io::Error::other).flatten();
+        let crc32c = copied.map_err(|error| refuse_preparing(key, &error))?;
+        Ok(Prepared { id, len, crc32c, compressed: None })
+    }
+
+    async fn forget_prepared(&self, key: &FileKey, prepared: Prepared) {
+        let path = staged_path(&key.tenant, self.shard(key).number, prepared.id);
+        let fs = Arc::clone(&self.fs);
+        // What stays is removed at the next start.
+        let _ = task::spawn_blocking(move || fs.remove_file(&path)).await;
+    }
+
+    /// Waits until the plain file has everything, and syncs it.
+    async fn sync_plain(&self, key: &FileKey, generation: u64) -> Result<(), Refused> {
+        let Some(view) = self.shard(key).lookup(key).await? else { return Err(not_found(key)) };
+        loop {
+            let is_over = {
+                let state = view.state();
+                state.pending.is_empty()
+                    || state.foreign.is_some()
+                    || state.gone.is_some()
+                    || view.generation != generation
+            };
+            if is_over {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let fs = Arc::clone(&self.fs);
+        let syncing = task::spawn_blocking(move || fs.open(&view.path(), Access::ReadWrite)?.sync_all());
+        let synced = syncing.await.map_err(io::Error::other).flatten();
+        synced.map_err(|error| {
+            let text = format!("file {key} is sealed, but its plain file could not be synced: {error}; the log has it");
+            Refused::new(ErrorReason::Internal, text)
+        })
+    }
+
+    /// What plain files get.
+    fn file_attributes(&self) -> Attributes {
+        let files = &self.config.files;
+        Attributes { mode: files.file_mode, uid: files.owner, gid: files.group }
+    }
+}
+
+/// Makes a directory in staging, and those above it.
+fn make_dir(fs: &dyn inkpot_wal::fs::FileSystem, dir: &str) -> io::Result<()> {
+    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(fs, parent(dir))?;
+            make_dir(fs, dir)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => {
+            made?;
+            fs.sync_dir(parent(dir))
+        }
+    }
+}
+
+fn refuse_preparing(key: &FileKey, error: &io::Error) -> Refused {
+    if is_full(error) {
+        return crate::apply::plain::disk_full(&format!("a copy of file {key}"));
+    }
+    Refused::new(ErrorReason::Internal, format!("file {key} could not be copied: {error}; it stays as it is"))
+}
