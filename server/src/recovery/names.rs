@@ -164,6 +164,7 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
     state.crc32c = file.content.crc32c;
     state.compressed = file.content.compressed;
     state.gone = file.gone;
+    state.rotated_to = file.content.rotated.map(|(_, next)| next);
     if file.gone.is_some() {
         state.drop_pending();
         state.successor = successor(files, file);

@@ -41,6 +41,8 @@ pub(super) struct Reader {
 /// How far a reader is.
 struct Place {
     view: Arc<FileView>,
+    /// Whether it is a rotated file that was asked for by its own path.
+    is_archive: bool,
     /// Next byte to read.
     offset: u64,
     /// Where the content ends for this reader, while its path leads elsewhere.
@@ -49,12 +51,6 @@ struct Place {
     left: u64,
     /// Where to stop, unless the reader stays.
     stop: u64,
-}
-
-impl Place {
-    fn go_to(&mut self, view: Arc<FileView>) {
-        (self.view, self.offset, self.end) = (view, 0, None);
-    }
 }
 
 impl Reader {
@@ -97,7 +93,7 @@ impl Reader {
             let mut changed = pin!(view.changed.notified());
             changed.as_mut().enable();
             // Before the bytes are looked at: content that was rotated away gets no more.
-            let fate = if self.request.follow { Fate::of(&view, &self.key) } else { Fate::Present };
+            let fate = if self.request.follow { self.fate(&place) } else { Fate::Present };
             if let Fate::Replaced(next) = fate {
                 self.go_over(&mut place, Transition::Replaced, next).await?;
                 continue;
@@ -114,7 +110,7 @@ impl Reader {
                     continue;
                 }
             };
-            let len = chunk.data.len() as u64;
+            let (len, end) = (chunk.data.len() as u64, chunk.end);
             if len > 0 || is_first {
                 self.send(&place, chunk, Transition::Unspecified).await;
                 is_first = false;
@@ -128,6 +124,10 @@ impl Reader {
                 continue;
             }
             match fate {
+                // What was not kept may be gone from memory before it was in the plain file.
+                Fate::Rotated(next) if place.offset < end => {
+                    self.go_over(&mut place, Transition::Replaced, next).await?;
+                }
                 Fate::Rotated(next) => self.go_over(&mut place, Transition::Rotated, next).await?,
                 Fate::Left => self.wait_for_another(&mut place).await?,
                 _ if !self.request.follow => {
@@ -148,10 +148,20 @@ impl Reader {
         let offset = checks::first_byte(self.request.offset, end)
             .map_err(|refused| Refused { message: format!("{}: {}", self.key, refused.message), ..refused })?;
         let stop = if self.request.follow { u64::MAX } else { end };
-        Ok(Place { view, offset, end: None, left: self.request.limit, stop })
+        let is_archive = fate::is_archive(&view, &self.key);
+        Ok(Place { view, is_archive, offset, end: None, left: self.request.limit, stop })
     }
 
-    /// Goes over to what came after the content, and tells so. If that is not known it is what the path leads to now.
+    fn fate(&self, place: &Place) -> Fate {
+        Fate::of(&place.view, &self.key, place.is_archive)
+    }
+
+    fn go_to(&self, place: &mut Place, view: Arc<FileView>) {
+        place.is_archive = fate::is_archive(&view, &self.key);
+        (place.view, place.offset, place.end) = (view, 0, None);
+    }
+
+    /// Goes over to what came after the content, and tells so.
     async fn go_over(
         &self,
         place: &mut Place,
@@ -160,10 +170,10 @@ impl Reader {
     ) -> Result<(), Refused> {
         let next = match next {
             Some(view) => Some(view),
-            None => self.present().await?,
+            None => self.after(&place.view).await?,
         };
         let Some(view) = next else { return self.wait_for_another(place).await };
-        place.go_to(view);
+        self.go_to(place, view);
         self.tell(place, transition).await;
         Ok(())
     }
@@ -171,14 +181,15 @@ impl Reader {
     /// Tells that the path leads nowhere, and waits for it to lead somewhere again.
     async fn wait_for_another(&self, place: &mut Place) -> Result<(), Refused> {
         self.tell(place, Transition::Deleted).await;
-        place.go_to(self.again().await?);
+        let view = self.again().await?;
+        self.go_to(place, view);
         self.tell(place, Transition::Created).await;
         Ok(())
     }
 
     /// Bytes cannot be read. Of content that is gone that is no wonder: a reader that stays goes on with what there is.
     async fn lose(&self, place: &mut Place, error: &io::Error) -> Result<(), Refused> {
-        let fate = Fate::of(&place.view, &self.key);
+        let fate = self.fate(place);
         if matches!(fate, Fate::Present) || !bytes::is_displaced(error) {
             return Err(bytes::refuse(&self.key, place.offset, error));
         }

@@ -24,20 +24,12 @@ pub(super) async fn read(
     offset: u64,
     most: usize,
 ) -> io::Result<Chunk> {
-    loop {
-        let place = view.place().clone();
-        let read = if is_in_memory(view, offset) {
-            collect(view, &**fs, offset, most)
-        } else {
-            let (view, fs) = (Arc::clone(view), Arc::clone(fs));
-            let reading = task::spawn_blocking(move || collect(&view, &*fs, offset, most));
-            reading.await.map_err(io::Error::other).flatten()
-        };
-        // It may have been looked for under a name that it has lost meanwhile.
-        if read.is_ok() || *view.place() == place {
-            return read;
-        }
+    if is_in_memory(view, offset) {
+        return collect(view, &**fs, offset, most);
     }
+    let (view, fs) = (Arc::clone(view), Arc::clone(fs));
+    let reading = task::spawn_blocking(move || collect(&view, &*fs, offset, most));
+    reading.await.map_err(io::Error::other).flatten()
 }
 
 /// Whether reading there needs no disk. It may need one by the time of the read; that is rare, and short.
@@ -87,6 +79,3 @@ pub(super) fn refuse(key: &FileKey, offset: u64, error: &io::Error) -> Refused {
     }
     Refused::new(ErrorReason::Internal, format!("{key} cannot be read at byte {offset}: {error}"))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,15 +1,16 @@
 //! Where a reader begins, and where it goes on.
 
-use super::{Reader, fate, fate::Fate, not_found};
+use super::{Reader, fate::Fate, not_found};
 use crate::{
     apply::view::FileView,
+    policy::Policy,
     rpc::draining,
     shard::{
         ids::FileKey,
         listing::{Entry, Query},
     },
 };
-use inkpot_proto::{error::Refused, path::FilePath, v1::ErrorReason};
+use inkpot_proto::{error::Refused, v1::ErrorReason};
 use std::{sync::Arc, time::Duration};
 use tokio::time;
 
@@ -53,9 +54,9 @@ impl Reader {
     }
 
     /// The content that the path leads to. One that is gone, and that the registry has not given up yet, is none.
-    pub(super) async fn present(&self) -> Result<Option<Arc<FileView>>, Refused> {
+    async fn present(&self) -> Result<Option<Arc<FileView>>, Refused> {
         let found = self.lookup(&self.key).await?;
-        Ok(found.filter(|view| matches!(Fate::of(view, &self.key), Fate::Present)))
+        Ok(found.filter(|view| matches!(Fate::of(view, &self.key, false), Fate::Present)))
     }
 
     /// The content with the generation asked for, although the path does not lead to it: it was rotated away.
@@ -75,35 +76,36 @@ impl Reader {
         }
     }
 
-    /// A file with this generation among those that rotation of the file may have made.
-    async fn rotated(&self, generation: u64) -> Result<Option<Arc<FileView>>, Refused> {
-        for stem in fate::stems(&self.key.path) {
-            let prefix = format!("{stem}@");
-            let mut from = String::new();
-            loop {
-                let (tenant, prefix) = (self.key.tenant.clone(), prefix.clone());
-                let query = Query { tenant, prefix, delimiter: Some('/'), from, max: ROTATED_PAGE };
-                let page = self.services.shard(&self.key).list(query).await?;
-                if let Some(view) = self.with_generation(&page, generation).await? {
-                    return Ok(Some(view));
-                }
-                let Some(last) = page.last() else { break };
-                from = last.behind();
-            }
-        }
-        Ok(None)
+    /// What came after content that is no longer at the path, if memory does not say: the generation that the content
+    /// was rotated for or, if that is not kept, what the path leads to.
+    pub(super) async fn after(&self, view: &FileView) -> Result<Option<Arc<FileView>>, Refused> {
+        let present = self.present().await?;
+        let next = view.state().rotated_to;
+        let Some(next) = next.filter(|next| present.as_ref().is_none_or(|present| present.generation != *next)) else {
+            return Ok(present);
+        };
+        Ok(self.rotated(next).await?.or(present))
     }
 
-    async fn with_generation(&self, page: &[Entry], generation: u64) -> Result<Option<Arc<FileView>>, Refused> {
-        let path = page.iter().find_map(|entry| match entry {
-            Entry::File(file) if file.generation == generation => Some(&file.path),
-            _ => None,
-        });
-        let Some(path) = path.filter(|path: &&FilePath| fate::is_rotation(&self.key.path, path)) else {
-            return Ok(None);
-        };
-        let key = FileKey { tenant: self.key.tenant.clone(), path: path.clone() };
-        Ok(self.lookup(&key).await?.filter(|view| view.generation == generation))
+    /// The file with this generation among those that were rotated away from the path.
+    async fn rotated(&self, generation: u64) -> Result<Option<Arc<FileView>>, Refused> {
+        let prefix = Policy::rotated_prefix(&self.key.path);
+        let tenant = self.key.tenant.clone();
+        let mut query = Query { tenant, prefix, delimiter: Some('/'), from: String::new(), max: ROTATED_PAGE };
+        loop {
+            let page = self.services.shard(&self.key).list(query.clone()).await?;
+            let path = page.iter().find_map(|entry| match entry {
+                Entry::File(file) if file.generation == generation => Some(file.path.clone()),
+                _ => None,
+            });
+            if let Some(path) = path {
+                let key = FileKey { tenant: self.key.tenant.clone(), path };
+                let is_it = |view: &Arc<FileView>| view.generation == generation && view.state().rotated_to.is_some();
+                return Ok(self.lookup(&key).await?.filter(is_it));
+            }
+            let Some(last) = page.last() else { return Ok(None) };
+            query.from = last.behind();
+        }
     }
 
     /// Rotation keeps files in their shard.

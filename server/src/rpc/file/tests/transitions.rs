@@ -25,6 +25,7 @@ fn rotate(fake: &Fake, old: &Arc<FileView>, new: &Arc<FileView>, to: Option<&str
     old.state().successor = Some(Arc::clone(new));
     match to {
         Some(to) => {
+            old.state().rotated_to = Some(new.generation);
             old.place_mut().key = key(to);
             register(fake, old);
         }
@@ -200,6 +201,19 @@ async fn content_whose_bytes_are_gone_is_left_behind() {
 }
 
 #[tokio::test]
+async fn rotated_content_that_was_given_up_in_memory_is_not_told_as_sent() {
+    let fake = Fake::new(one_shard());
+    let (old, new) = (content("a.log", 1, &["old"]), content("a.log", 2, &["new"]));
+    register(&fake, &old);
+    let mut answers = follow(&mut fake.files().await, None).await;
+    bytes(&mut answers, 1, 0, "old").await;
+    old.state().committed += 10;
+    rotate(&fake, &old, &new, Some("a@1.log"));
+    transition(&mut answers, Transition::Replaced, 2).await;
+    bytes(&mut answers, 2, 0, "new").await;
+}
+
+#[tokio::test]
 async fn reader_that_does_not_stay_is_told_that_the_file_is_gone() {
     let fake = Fake::new(one_shard());
     let old = content("a.log", 1, &[]);
@@ -248,11 +262,45 @@ async fn follower_begins_at_a_rotated_generation_that_is_kept() {
     let mut answers = follow(&mut files, Some(1)).await;
     bytes(&mut answers, 1, 0, "one").await;
     transition(&mut answers, Transition::Rotated, 2).await;
-    // As after a start: what came after it is not known any more.
-    contents[0].state().successor = None;
+}
+
+/// As after a start, when views do not know each other.
+#[tokio::test]
+async fn follower_finds_what_came_after_a_rotated_generation() {
+    let mut fake = Fake::new(one_shard());
+    let contents: Vec<_> = (1..=4).map(|n| content("a.log", n, &["x"])).collect();
+    register(&fake, &contents[0]);
+    for (n, pair) in contents.windows(2).enumerate() {
+        rotate(&fake, &pair[0], &pair[1], Some(&format!("a@{n}.log")));
+        pair[0].state().successor = None;
+    }
+    fake.answer_about_files();
+    let mut files = fake.files().await;
     let mut answers = follow(&mut files, Some(1)).await;
+    bytes(&mut answers, 1, 0, "x").await;
+    for next in 2..=4 {
+        transition(&mut answers, Transition::Rotated, next).await;
+        bytes(&mut answers, next, 0, "x").await;
+    }
+    delete(&fake, &contents[1]);
+    delete(&fake, &contents[2]);
+    let mut answers = follow(&mut files, Some(1)).await;
+    bytes(&mut answers, 1, 0, "x").await;
+    transition(&mut answers, Transition::Rotated, 4).await;
+}
+
+#[tokio::test]
+async fn rotated_file_that_is_followed_by_its_own_path_stays() {
+    let mut fake = Fake::new(one_shard());
+    let (old, new) = (content("a.log", 1, &["one"]), content("a.log", 2, &["two"]));
+    register(&fake, &old);
+    rotate(&fake, &old, &new, Some("a@1.log"));
+    fake.answer_about_files();
+    let follow = v1::ReadRequest { follow: true, ..request("a@1.log") };
+    let mut answers = start(&mut fake.files().await, follow).await;
     bytes(&mut answers, 1, 0, "one").await;
-    transition(&mut answers, Transition::Rotated, 3).await;
+    delete(&fake, &old);
+    transition(&mut answers, Transition::Deleted, 1).await;
 }
 
 #[tokio::test]

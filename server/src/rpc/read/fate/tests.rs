@@ -6,15 +6,8 @@ use crate::{
     shard::testing::{key, view},
 };
 
-fn path(path: &str) -> FilePath {
-    FilePath::parse(path).unwrap()
-}
-
-/// Content at `path`, in this state, for a reader that asked for `a.log`.
-fn fate(path: &str, gone: Option<Gone>, successor: Option<u64>) -> String {
-    let next = successor.map(|id| view("a.log", id, ViewState::default()));
-    let state = ViewState { gone, successor: next, ..ViewState::default() };
-    match Fate::of(&view(path, 1, state), &key("a.log")) {
+fn told(view: &FileView, asked: &str, is_archive: bool) -> String {
+    match Fate::of(view, &key(asked), is_archive) {
         Fate::Present => "present".to_owned(),
         Fate::Left => "left".to_owned(),
         Fate::Rotated(next) => format!("rotated {:?}", next.map(|view| view.generation)),
@@ -22,45 +15,44 @@ fn fate(path: &str, gone: Option<Gone>, successor: Option<u64>) -> String {
     }
 }
 
+/// Content at `path`, in this state; `next` is its successor's path.
+fn content(path: &str, gone: Option<Gone>, rotated_to: Option<u64>, next: Option<&str>) -> Arc<FileView> {
+    let successor = next.map(|path| view(path, 2, ViewState::default()));
+    view(path, 1, ViewState { gone, rotated_to, successor, ..ViewState::default() })
+}
+
+/// For a reader that asked for `a.log`.
+fn fate(path: &str, gone: Option<Gone>, rotated_to: Option<u64>, next: Option<&str>) -> String {
+    told(&content(path, gone, rotated_to, next), "a.log", false)
+}
+
 #[test]
 fn fate_follows_from_path_state_and_successor() {
-    let (replaced, deleted) = (Some(Gone::Replaced), Some(Gone::Deleted));
-    assert_eq!(fate("a.log", None, None), "present");
-    assert_eq!(fate("a.log", deleted, None), "left");
-    assert_eq!(fate("b.log", None, None), "left", "renamed");
-    assert_eq!(fate("a.log", replaced, Some(2)), "replaced Some(2)");
-    assert_eq!(fate("a.log", replaced, None), "replaced None");
-    assert_eq!(fate("a.log", None, Some(2)), "rotated Some(2)", "it gets its other name in the next step");
-    assert_eq!(fate("a@1.log", None, Some(2)), "rotated Some(2)");
-    assert_eq!(fate("a@1.log", deleted, Some(2)), "rotated Some(2)", "it was not kept");
-    assert_eq!(fate("a@1.log", None, None), "rotated None", "what comes after it has left memory");
-    assert_eq!(fate("a@1.log", replaced, Some(3)), "replaced None", "that took its place under its other name");
+    let (replaced, deleted, there) = (Some(Gone::Replaced), Some(Gone::Deleted), Some("a.log"));
+    assert_eq!(fate("a.log", None, None, None), "present");
+    assert_eq!(fate("a.log", deleted, None, None), "left");
+    assert_eq!(fate("a.log", deleted, None, there), "left", "also if there is another one since");
+    assert_eq!(fate("b.log", None, None, None), "left", "renamed");
+    assert_eq!(fate("b.log", Some(Gone::Left), None, None), "left", "to another shard");
+    assert_eq!(fate("a.log", replaced, None, there), "replaced Some(2)");
+    assert_eq!(fate("a.log", replaced, None, None), "replaced None");
+    assert_eq!(fate("a.log", None, Some(2), there), "rotated Some(2)", "it gets its other path in the next step");
+    assert_eq!(fate("a@1.log", None, Some(2), there), "rotated Some(2)");
+    assert_eq!(fate("a@1.log", None, Some(2), Some("a@2.log")), "rotated Some(2)", "which was rotated away, too");
+    assert_eq!(fate("a@1.log", deleted, Some(2), there), "rotated Some(2)", "it was not kept");
+    assert_eq!(fate("a@1.log", None, Some(2), None), "rotated None", "what comes after it has left memory");
+    assert_eq!(fate("a@1.log", deleted, Some(3), Some("a@1.log")), "rotated None", "that came after it elsewhere");
+    assert_eq!(fate("a@1.log", replaced, Some(3), Some("a@1.log")), "replaced None", "that, too");
 }
 
 #[test]
-fn names_that_rotation_makes_differ_by_what_routing_leaves_out() {
-    let of = path("logs/my.app.log");
-    for yes in ["logs/my.app@1.log", "logs/my@1.app.log", "logs/my.app.log@1", "logs/my.app@20261123T101500Z-7.log"] {
-        assert!(is_rotation(&of, &path(yes)), "{yes}");
-    }
-    for no in [
-        "logs/my.app.log",
-        "logs/my.app1.log",
-        "logs/m@1y.app.log",
-        "logs/my.app@1.2.log",
-        "logs/my.app@1.txt",
-        "logs/my.app@1/b.log",
-        "logs/our.app@1.log",
-        "my.app@1.log",
-    ] {
-        assert!(!is_rotation(&of, &path(no)), "{no}");
-    }
-    assert!(is_rotation(&path("a@b"), &path("a@b@1")));
-    assert!(is_rotation(&path(".hidden"), &path("@1.hidden")));
-}
-
-#[test]
-fn stems_are_of_the_last_component() {
-    assert_eq!(stems(&path("a.d/b.c.log")).collect::<Vec<_>>(), ["a.d/b", "a.d/b.c", "a.d/b.c.log"]);
-    assert_eq!(stems(&path("b")).collect::<Vec<_>>(), ["b"]);
+fn rotated_file_that_is_read_by_its_own_path_has_nothing_after_it() {
+    let rotated = content("a@1.log", None, Some(2), Some("a.log"));
+    assert!(is_archive(&rotated, &key("a@1.log")) && !is_archive(&rotated, &key("a.log")));
+    assert!(!is_archive(&content("a.log", None, Some(2), Some("a.log")), &key("a.log")), "it is about to be moved");
+    assert!(!is_archive(&content("a.log", None, None, None), &key("a.log")));
+    assert_eq!(told(&rotated, "a@1.log", true), "present");
+    rotated.place_mut().key = key("b.log");
+    assert_eq!(told(&rotated, "a@1.log", true), "left");
+    assert_eq!(told(&rotated, "a.log", false), "rotated Some(2)");
 }
