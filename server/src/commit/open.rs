@@ -356,7 +356,9 @@ impl ShardWriter {
         if let Some(id) = self.files.id_of(key) {
             return Ok(Some(id));
         }
-        let Some(stored) = self.catalog.by_key(key)? else { return Ok(None) };
+        // A file in memory has the path that memory says, or none; its row may be from before.
+        let is_right = |stored: &Stored| self.files.get(stored.id).is_none();
+        let Some(stored) = self.catalog.by_key(key)?.filter(is_right) else { return Ok(None) };
         let id = stored.id;
         // Readers may have a view of it since before a recovery in place.
         let view = self.registry.get(key).filter(|view| view.id == id);
