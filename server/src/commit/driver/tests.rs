@@ -7,7 +7,7 @@ use crate::{
     shard::{
         Batch, Open, SessionLink, Write, WriteBody,
         listing::Query,
-        operation::{Action, Operation},
+        operation::Action,
         outbox::{Event, Outbox},
         testing::key,
     },
@@ -85,10 +85,8 @@ impl Rig {
     }
 
     async fn operate(&self, path: &str, action: Action) {
-        let (reply, answer) = oneshot::channel();
-        let operation = Box::new(Operation { key: key(path), if_generation: None, operator: None, action, reply });
-        self.tell(Command::Operation { tenant: Arc::clone(&self.session.tenant), operation }).await;
-        answer.await.unwrap().unwrap();
+        let tenant = Arc::clone(&self.session.tenant);
+        self.running.handle.operate(tenant, key(path), None, None, action).await.unwrap();
     }
 
     /// What the shard itself says of a path.
