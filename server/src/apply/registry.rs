@@ -182,10 +182,14 @@ impl Registry {
         insert(&mut self.write(), view);
     }
 
-    /// As [`Registry::insert`], and the path that the file had before has none, in one step.
+    /// As [`Registry::insert`], and the path that the file had before has none, unless it has another one by now; in one
+    /// step.
     pub fn insert_moved(&self, view: Arc<FileView>, from: &FileKey) {
         let mut tenants = self.write();
-        put(&mut tenants, from.clone(), Entry::Absent);
+        let before = tenants.get(&from.tenant).and_then(|paths| paths.get(from.path.as_str()));
+        if !matches!(before, Some(Entry::Present(other)) if !Arc::ptr_eq(other, &view)) {
+            put(&mut tenants, from.clone(), Entry::Absent);
+        }
         insert(&mut tenants, view);
     }
 

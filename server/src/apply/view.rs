@@ -114,6 +114,8 @@ pub struct ViewState {
     pub compressed: Option<u64>,
     /// Set once the path no longer leads here; nothing is applied to it any more.
     pub gone: Option<Gone>,
+    /// Generation of the content that came after this at the path that it was rotated away from.
+    pub rotated_to: Option<u64>,
     /// The content that came after this at the path: of a file that was rotated away or replaced.
     pub successor: Option<Arc<FileView>>,
 }

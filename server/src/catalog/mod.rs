@@ -362,4 +362,4 @@ fn path_key(key: &FileKey) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

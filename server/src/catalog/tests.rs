@@ -33,6 +33,19 @@ pub(super) fn catalog() -> (MemoryFs, Catalog) {
     (memory, catalog)
 }
 
+/// A catalog with one file, whose row is not one.
+pub(crate) fn with_undecodable_row(path: &str) -> (MemoryFs, Catalog) {
+    let (memory, catalog) = catalog();
+    let file = stored(path, 1);
+    catalog.save(&changes(std::slice::from_ref(&file)), progress(1)).unwrap();
+    let transaction = catalog.db.begin_write().unwrap();
+    let mut files = transaction.open_table(FILES).unwrap();
+    files.insert(file.id.to_bytes().as_slice(), [1].as_slice()).unwrap();
+    drop(files);
+    transaction.commit().unwrap();
+    (memory, catalog)
+}
+
 pub(super) fn row(path: &str) -> FileRow {
     FileRow {
         key: key(path),

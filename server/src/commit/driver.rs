@@ -265,6 +265,8 @@ impl Shard {
             }
         };
         let (why, in_flight) = failure.clone().unwrap_or_else(|| (String::new(), closed("the server has stopped")));
+        // Before anything that may take long: until it is said why, below.
+        self.catalog.close(closed("files cannot be listed"));
         let (kept, lost) = writer.close(&in_flight);
         self.lost = lost;
         let mut told_to_stop = false;

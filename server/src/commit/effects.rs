@@ -186,8 +186,11 @@ impl ShardWriter {
 
     fn begin_anew(&mut self, id: FileId, from: &FileKey, next: FileId) -> Result<(), ShardError> {
         let (Some(view), Some(next)) = (self.view_of(id), self.view_of(next)) else { return Ok(()) };
-        view.state().successor = Some(next);
-        view.state().sealed = true;
+        {
+            let mut state = view.state();
+            (state.rotated_to, state.sealed) = (Some(next.generation), true);
+            state.successor = Some(next);
+        }
         self.give_path(id, from, None)
     }
 

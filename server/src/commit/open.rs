@@ -415,6 +415,7 @@ pub(super) fn view_from_catalog(id: FileId, row: &FileRow, shard: u32) -> FileVi
         seen: row.seen,
         producers: row.producers,
         sealed: row.content.sealed,
+        rotated_to: row.content.rotated.map(|(_, next)| next),
         crc32c: row.content.crc32c,
         compressed: row.content.compressed,
         ..ViewState::default()

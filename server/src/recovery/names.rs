@@ -181,6 +181,7 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
         // All of it was in its plain file, synced, before it was held for a set.
         (state.committed, state.applied, state.synced) = (file.end, file.end, file.end);
     }
+    state.rotated_to = file.content.rotated.map(|(_, next)| next);
     if file.gone.is_some() {
         state.drop_pending();
         state.successor = successor(files, file);

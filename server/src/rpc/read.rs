@@ -1,5 +1,9 @@
-//! A `Read` call: committed bytes in pieces, one piece ahead of the client, and with `follow` what comes later. Holds
-//! the file's view while it runs, never an open file.
+//! A `Read` call: committed bytes in pieces, one piece ahead of the client, and with `follow` what comes later, also in
+//! the content that comes after. Holds the file's view while it runs, never an open file.
+
+mod bytes;
+mod fate;
+mod find;
 
 use super::{Services, convert::file as checks, draining};
 use crate::{
@@ -7,32 +11,20 @@ use crate::{
     apply::view::{Chunk, FileView},
     shard::ids::FileKey,
 };
-use bytes::BytesMut;
+use ::bytes::Bytes;
+use fate::Fate;
 use inkpot_proto::{
     error::Refused,
     limits::READ_CHUNK_BYTES,
     path::TenantName,
-    v1::{self, ErrorReason},
+    v1::{self, ErrorReason, Transition},
 };
-use inkpot_wal::fs::FileSystem;
-use rustix::io::Errno;
-use std::{
-    io::{self, ErrorKind},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, pin::pin, sync::Arc};
 use tokio::{
     sync::mpsc,
-    task,
     time::{self, Instant},
 };
 use tonic::Status;
-
-/// How often a file that does not exist is looked for, at first.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-/// And at last.
-const LAST_LOOK: Duration = Duration::from_secs(1);
 
 type Answer = Result<v1::ReadResponse, Status>;
 
@@ -49,8 +41,12 @@ pub(super) struct Reader {
 /// How far a reader is.
 struct Place {
     view: Arc<FileView>,
+    /// Whether it is a rotated file that was asked for by its own path.
+    is_archive: bool,
     /// Next byte to read.
     offset: u64,
+    /// Where the content ends for this reader, while its path leads elsewhere.
+    end: Option<u64>,
     /// Bytes that may still be sent.
     left: u64,
     /// Where to stop, unless the reader stays.
@@ -96,10 +92,27 @@ impl Reader {
             let view = Arc::clone(&place.view);
             let mut changed = pin!(view.changed.notified());
             changed.as_mut().enable();
-            let chunk = self.chunk(&place).await?;
-            let len = chunk.data.len() as u64;
+            // Before the bytes are looked at: content that was rotated away gets no more.
+            let fate = if self.request.follow { self.fate(&place) } else { Fate::Present };
+            if let Fate::Replaced(next) = fate {
+                self.go_over(&mut place, Transition::Replaced, next).await?;
+                continue;
+            }
+            // Under another path it may grow on; it may also come back.
+            place.end = match fate {
+                Fate::Left => place.end.or_else(|| Some(view.state().committed.max(place.offset))),
+                _ => None,
+            };
+            let chunk = match self.chunk(&place).await {
+                Ok(chunk) => chunk,
+                Err(error) => {
+                    self.lose(&mut place, &error).await?;
+                    continue;
+                }
+            };
+            let (len, end) = (chunk.data.len() as u64, chunk.end);
             if len > 0 || is_first {
-                self.send(&place, chunk).await;
+                self.send(&place, chunk, Transition::Unspecified).await;
                 is_first = false;
             }
             place.offset += len;
@@ -107,140 +120,121 @@ impl Reader {
             if place.left == 0 || place.offset == place.stop {
                 return Ok(());
             }
-            if len == 0 && !self.request.follow {
-                let message = format!("{} has no byte {}, although it is committed", self.key, place.offset);
-                return Err(Refused::new(ErrorReason::Internal, message));
+            if len > 0 {
+                continue;
             }
-            if len == 0 {
-                tokio::select! {
+            match fate {
+                // What was not kept may be gone from memory before it was in the plain file.
+                Fate::Rotated(next) if place.offset < end => {
+                    self.go_over(&mut place, Transition::Replaced, next).await?;
+                }
+                Fate::Rotated(next) => self.go_over(&mut place, Transition::Rotated, next).await?,
+                Fate::Left => self.wait_for_another(&mut place).await?,
+                _ if !self.request.follow => {
+                    let message = format!("{} has no byte {}, although it is committed", self.key, place.offset);
+                    return Err(Refused::new(ErrorReason::Internal, message));
+                }
+                _ => tokio::select! {
                     () = changed => {}
                     () = self.services.drain.cancelled() => return Err(draining()),
-                }
-                self.change_generation(&mut place)?;
+                },
             }
         }
     }
 
     async fn begin(&self) -> Result<Place, Refused> {
-        let view = self.find().await?;
-        self.check_generation(&view)?;
+        let view = self.first().await?;
         let end = view.state().committed;
         let offset = checks::first_byte(self.request.offset, end)
             .map_err(|refused| Refused { message: format!("{}: {}", self.key, refused.message), ..refused })?;
         let stop = if self.request.follow { u64::MAX } else { end };
-        Ok(Place { view, offset, left: self.request.limit, stop })
+        let is_archive = fate::is_archive(&view, &self.key);
+        Ok(Place { view, is_archive, offset, end: None, left: self.request.limit, stop })
     }
 
-    /// The file; waits for one that does not exist if the reader stays.
-    async fn find(&self) -> Result<Arc<FileView>, Refused> {
-        let mut pause = FIRST_LOOK;
-        loop {
-            if let Some(view) = self.services.shard(&self.key).lookup(&self.key).await? {
-                return Ok(view);
-            }
-            if !self.request.follow {
-                return Err(not_found(&self.key));
-            }
-            tokio::select! {
-                () = time::sleep(pause) => pause = LAST_LOOK.min(pause * 2),
-                () = self.services.drain.cancelled() => return Err(draining()),
-            }
-        }
+    fn fate(&self, place: &Place) -> Fate {
+        Fate::of(&place.view, &self.key, place.is_archive)
     }
 
-    fn check_generation(&self, view: &FileView) -> Result<(), Refused> {
-        match self.request.if_generation {
-            Some(asked) if asked != view.generation => {
-                let message = format!("{} has generation {}, not {asked}", self.key, view.generation);
-                Err(Refused::new(ErrorReason::GenerationChanged, message))
-            }
-            _ => Ok(()),
-        }
+    fn go_to(&self, place: &mut Place, view: Arc<FileView>) {
+        place.is_archive = fate::is_archive(&view, &self.key);
+        (place.view, place.offset, place.end) = (view, 0, None);
     }
 
-    /// Goes over to the content that has replaced what was read so far.
-    fn change_generation(&self, place: &mut Place) -> Result<(), Refused> {
-        let present = self.services.shard(&self.key).registry.get(&self.key);
-        if let Some(view) = present.filter(|view| view.generation != place.view.generation) {
-            self.check_generation(&view)?;
-            place.view = view;
-            place.offset = 0;
-        }
+    /// Goes over to what came after the content, and tells so.
+    async fn go_over(
+        &self,
+        place: &mut Place,
+        transition: Transition,
+        next: Option<Arc<FileView>>,
+    ) -> Result<(), Refused> {
+        let next = match next {
+            Some(view) => Some(view),
+            None => self.after(&place.view).await?,
+        };
+        let Some(view) = next else { return self.wait_for_another(place).await };
+        self.go_to(place, view);
+        self.tell(place, transition).await;
         Ok(())
     }
 
-    async fn chunk(&self, place: &Place) -> Result<Chunk, Refused> {
-        let offset = place.offset;
-        let most = (READ_CHUNK_BYTES as u64).min(place.left).min(place.stop - offset);
-        let most = usize::try_from(most).unwrap_or(READ_CHUNK_BYTES);
-        let read = if is_in_memory(&place.view, offset) {
-            collect(&place.view, &*self.services.fs, offset, most)
-        } else {
-            let (view, fs) = (Arc::clone(&place.view), Arc::clone(&self.services.fs));
-            let reading = task::spawn_blocking(move || collect(&view, &*fs, offset, most));
-            reading.await.map_err(io::Error::other).flatten()
-        };
-        read.map_err(|error| refuse_io(&self.key, offset, &error))
+    /// Tells that the path leads nowhere, and waits for it to lead somewhere again.
+    async fn wait_for_another(&self, place: &mut Place) -> Result<(), Refused> {
+        self.tell(place, Transition::Deleted).await;
+        let view = self.again().await?;
+        self.go_to(place, view);
+        self.tell(place, Transition::Created).await;
+        Ok(())
     }
 
-    async fn send(&self, place: &Place, chunk: Chunk) {
+    /// Bytes cannot be read. Of content that is gone that is no wonder: a reader that stays goes on with what there is.
+    async fn lose(&self, place: &mut Place, error: &io::Error) -> Result<(), Refused> {
+        let fate = self.fate(place);
+        if matches!(fate, Fate::Present) || !bytes::is_displaced(error) {
+            return Err(bytes::refuse(&self.key, place.offset, error));
+        }
+        if !self.request.follow {
+            let message =
+                format!("{} was replaced, deleted or rotated away while it was read; read it again", self.key);
+            return Err(Refused::new(ErrorReason::GenerationChanged, message));
+        }
+        match fate {
+            Fate::Replaced(next) | Fate::Rotated(next) => self.go_over(place, Transition::Replaced, next).await,
+            Fate::Present | Fate::Left => self.wait_for_another(place).await,
+        }
+    }
+
+    async fn chunk(&self, place: &Place) -> io::Result<Chunk> {
+        let offset = place.offset;
+        let stop = place.end.unwrap_or(u64::MAX).min(place.stop);
+        let most = (READ_CHUNK_BYTES as u64).min(place.left).min(stop - offset);
+        let most = usize::try_from(most).unwrap_or(READ_CHUNK_BYTES);
+        if most == 0 {
+            return Ok(Chunk { data: Bytes::new(), end: place.view.state().committed });
+        }
+        bytes::read(&place.view, &self.services.fs, offset, most).await
+    }
+
+    /// Sends a transition without bytes.
+    async fn tell(&self, place: &Place, transition: Transition) {
+        let end = place.view.state().committed;
+        self.send(place, Chunk { data: Bytes::new(), end }, transition).await;
+    }
+
+    async fn send(&self, place: &Place, chunk: Chunk, transition: Transition) {
         self.tenant.tally.read.add(chunk.data.len() as u64);
         let response = v1::ReadResponse {
             offset: place.offset,
             data: chunk.data,
             generation: place.view.generation,
             end_offset: chunk.end,
-            transition: v1::Transition::Unspecified.into(),
+            transition: transition.into(),
         };
         // Whoever waits for this sees that the client is gone.
         let _ = self.client.send(Ok(response)).await;
     }
 }
 
-/// Whether reading there needs no disk. It may need one by the time of the read; that is rare, and short.
-fn is_in_memory(view: &FileView, offset: u64) -> bool {
-    let state = view.state();
-    offset >= state.committed || offset >= state.applied && state.parked.is_none()
-}
-
-/// Up to `most` bytes, of as many pieces as that takes: small appends would make small messages.
-fn collect(view: &FileView, fs: &dyn FileSystem, offset: u64, most: usize) -> io::Result<Chunk> {
-    let first = view.read(fs, offset, most)?;
-    if first.data.is_empty() || first.data.len() == most || offset + first.data.len() as u64 == first.end {
-        return Ok(first);
-    }
-    let mut end = first.end;
-    let mut data = BytesMut::with_capacity(most.min(usize::try_from(end - offset).unwrap_or(most)));
-    data.extend_from_slice(&first.data);
-    while data.len() < most {
-        let next = view.read(fs, offset + data.len() as u64, most - data.len())?;
-        if next.data.is_empty() {
-            break;
-        }
-        end = next.end;
-        data.extend_from_slice(&next.data);
-    }
-    Ok(Chunk { data: data.freeze(), end })
-}
-
 pub(super) fn not_found(key: &FileKey) -> Refused {
     Refused::new(ErrorReason::FileNotFound, format!("there is no file {key}"))
-}
-
-/// A plain file that is gone, is something else or has lost bytes was changed by somebody else: nothing of ours does
-/// that.
-fn refuse_io(key: &FileKey, offset: u64, error: &io::Error) -> Refused {
-    let foreign = matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof
-            | ErrorKind::NotFound
-            | ErrorKind::IsADirectory
-            | ErrorKind::NotADirectory
-            | ErrorKind::InvalidInput
-    );
-    if foreign || error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-        let message = format!("{key} was changed by another program, byte {offset} cannot be read: {error}");
-        return Refused::new(ErrorReason::ForeignChange, message);
-    }
-    Refused::new(ErrorReason::Internal, format!("{key} cannot be read at byte {offset}: {error}"))
 }

@@ -104,6 +104,17 @@ fn file_that_moved_is_at_its_new_path_and_its_old_one_is_absent() {
 }
 
 #[test]
+fn path_that_has_another_file_keeps_it_when_the_one_before_moves() {
+    let registry = Registry::default();
+    let (old, new) = (existing("a"), existing("a"));
+    registry.insert(Arc::clone(&new));
+    old.place_mut().key = key("a@1");
+    registry.insert_moved(Arc::clone(&old), &key("a"));
+    assert!(matches!(registry.lookup(&key("a")), Found::Present(found) if Arc::ptr_eq(&found, &new)));
+    assert!(matches!(registry.lookup(&key("a@1")), Found::Present(found) if Arc::ptr_eq(&found, &old)));
+}
+
+#[test]
 fn view_that_has_another_path_than_the_registry_knows_is_in_use() {
     let registry = Registry::default();
     let view = existing("a");

@@ -6,6 +6,8 @@ use crate::{
     catalog::Catalog,
     shard::{
         Batch, Open, SessionLink, Write, WriteBody,
+        listing::Query,
+        operation::Action,
         outbox::{Event, Outbox},
         testing::key,
     },
@@ -32,13 +34,17 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    async fn with(config: Config) -> Self {
         let memory = MemoryFs::new();
         for dir in ["files", "staging", "shards", "shards/0000", "shards/0000/wal", "shards/0000/parked"] {
             memory.create_dir(dir, Attributes::PRIVATE_DIR).unwrap();
         }
         Catalog::create(&memory, 0).unwrap();
         let faulty = FaultyFs::over_memory(&memory);
-        let config = Arc::new(Config::default());
+        let config = Arc::new(config);
         let admission = Arc::new(Admission::new(Arc::clone(&config)));
         let tenant = admission.tenant(&TenantName::parse("t").unwrap());
         let running = start(Spec {
@@ -76,6 +82,25 @@ impl Rig {
         };
         self.tell(Command::Open(open)).await;
         assert!(matches!(self.told().await, Event::Opened { .. }));
+    }
+
+    async fn operate(&self, path: &str, action: Action) {
+        let tenant = Arc::clone(&self.session.tenant);
+        self.running.handle.operate(tenant, key(path), None, None, action).await.unwrap();
+    }
+
+    /// What the shard itself says of a path.
+    async fn has(&self, path: &str) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Lookup { key: key(path), reply }).await;
+        answer.await.unwrap().unwrap().is_some()
+    }
+
+    async fn listed(&self) -> Result<Vec<String>, ErrorReason> {
+        let tenant = key("a").tenant;
+        let query = Query { tenant, prefix: String::new(), delimiter: None, from: String::new(), max: 10 };
+        let page = self.running.handle.list(query).await.map_err(|refused| refused.reason)?;
+        Ok(page.iter().map(|entry| entry.text().to_owned()).collect())
     }
 
     async fn send(&self, channel: u32, data: &'static [u8]) {
@@ -163,6 +188,52 @@ async fn shard_that_recovers_in_place_refuses_meanwhile() {
     assert_eq!(rig.refusal().await, ErrorReason::ShardClosed);
     gate.release();
     rig.until(|health| *health == Health::Open).await;
+}
+
+#[tokio::test]
+async fn files_are_listed_while_the_shard_is_open_and_not_while_it_recovers() {
+    let mut rig = Rig::new().await;
+    rig.open(1, "a").await;
+    rig.send(1, b"kept").await;
+    assert!(matches!(rig.told().await, Event::Ack { .. }));
+    assert_eq!(rig.listed().await.unwrap(), ["a"]);
+    let gate = Gate::new();
+    rig.faulty.fail(Op::SyncData, "wal/", When::Nth(1), FaultKind::LostSync);
+    rig.faulty.fail(Op::Open, "catalog", When::Nth(1), FaultKind::Hang(gate.clone()));
+    rig.send(1, b"unknown").await;
+    assert_eq!(rig.refusal().await, ErrorReason::OutcomeUnknown);
+    assert!(gate.wait_until_hanging(BOUND), "the recovery hangs");
+    rig.until(|health| matches!(health, Health::Closed(_))).await;
+    assert_eq!(rig.listed().await, Err(ErrorReason::ShardClosed));
+    gate.release();
+    rig.until(|health| *health == Health::Open).await;
+    assert_eq!(rig.listed().await.unwrap(), ["a"]);
+    rig.tell(Command::Stop).await;
+    rig.until(|health| *health == Health::Stopped).await;
+    assert_eq!(rig.listed().await, Err(ErrorReason::ShardClosed));
+}
+
+/// The catalog has the rows still, until the next checkpoint.
+#[tokio::test]
+async fn path_that_lost_its_file_since_the_checkpoint_has_none() {
+    let mut config = Config::default();
+    config.checkpoint.interval = Duration::from_secs(1);
+    let rig = Rig::with(config).await;
+    for (channel, path) in [(1, "deleted"), (2, "moved")] {
+        rig.open(channel, path).await;
+        rig.send(channel, b"x").await;
+        assert!(matches!(rig.told().await, Event::Ack { .. }));
+    }
+    let is_stored = |path| rig.running.handle.catalog.read(|catalog| catalog.by_key(&key(path)).unwrap().is_some());
+    let deadline = Instant::now() + BOUND;
+    while !(is_stored("deleted").unwrap() && is_stored("moved").unwrap()) {
+        assert!(Instant::now() < deadline, "no checkpoint");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    rig.operate("deleted", Action::Delete).await;
+    rig.operate("moved", Action::Rename { to: key("new"), replace: false }).await;
+    assert!(!rig.has("deleted").await && !rig.has("moved").await && rig.has("new").await);
+    assert_eq!(rig.listed().await.unwrap(), ["new"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 mod listing;
 mod reading;
+mod transitions;
 
 const GENERATION: u64 = 9;
 

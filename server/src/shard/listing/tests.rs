@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     apply::view::{FileView, ViewState},
-    catalog::{Catalog, Changes, FileRow, Progress, Stored},
+    catalog::{Catalog, Changes, FileRow, Progress, Stored, tests::with_undecodable_row},
     shard::{
         ids::FileId,
         state::Content,
@@ -16,6 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use tokio::sync::mpsc;
 
 mod concurrent;
 
@@ -182,6 +183,18 @@ fn file_that_moves_while_it_is_listed_has_the_path_that_it_had_then() {
     let view = files.make("a", 1);
     let page = files.page_with(&all(None), Moment::Before, || view.place_mut().key = key("b"));
     assert_eq!(texts(&page), ["a"]);
+}
+
+#[tokio::test]
+async fn shard_whose_catalog_cannot_be_read_is_told_to_close() {
+    let (_memory, catalog) = with_undecodable_row("a");
+    let (sender, mut mailbox) = mpsc::channel(1);
+    let handle = ShardHandle::new(0, Arc::default(), Arc::default(), sender);
+    handle.catalog.open(Arc::new(catalog));
+    let refused = handle.list(all(None)).await.unwrap_err();
+    assert_eq!(refused.reason, ErrorReason::ShardClosed);
+    assert!(refused.message.contains("does not decode"), "{}", refused.message);
+    assert!(matches!(mailbox.try_recv(), Ok(Command::Apply(Request::Failed(_)))));
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

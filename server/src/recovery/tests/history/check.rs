@@ -6,11 +6,19 @@ use super::{
     tree::{File, Tree},
 };
 use crate::{
+    apply::registry::Stretch,
     recovery::tests::machine::{Machine, Stop, key},
-    shard::{WriteState, turns::Item},
+    shard::{
+        WriteState,
+        listing::{Entry, Query, page},
+        turns::Item,
+    },
 };
 use inkpot_wal::fs::{FileSystem, read_all};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::sync::oneshot;
 
 /// What a reader finds at a path.
@@ -183,12 +191,18 @@ pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
     let wanted: Vec<_> = tree.paths.iter().filter(|(_, id)| tree.files[*id].created).collect();
     let tenant = key("any").tenant;
     for size in [1, 3, 100] {
-        let (mut found, mut after) = (Vec::new(), None);
+        let (mut found, mut from) = (Vec::new(), String::new());
         loop {
-            let page = machine.writer().list(&tenant, "", after.as_deref(), size)?;
+            let query = Query { tenant: tenant.clone(), prefix: String::new(), delimiter: None, from, max: size };
+            let catalog = Arc::clone(machine.writer().catalog());
+            let rows = |from: &str, stretch: &Stretch, max| catalog.list(&query, from, stretch, max);
+            let page = page(&query, &machine.registry, rows)?;
             let Some(last) = page.last() else { break };
-            after = Some(last.path.as_str().to_owned());
-            found.extend(page);
+            from = last.behind();
+            found.extend(page.into_iter().filter_map(|entry| match entry {
+                Entry::File(summary) => Some(summary),
+                Entry::Prefix(_) => None,
+            }));
         }
         let paths: Vec<&str> = found.iter().map(|summary| summary.path.as_str()).collect();
         assert_eq!(paths, wanted.iter().map(|(path, _)| **path).collect::<Vec<_>>(), "listed in pages of {size}");

@@ -1,12 +1,12 @@
 use super::*;
 
-type Files = FileServiceClient<Channel>;
+pub(super) type Files = FileServiceClient<Channel>;
 
-fn request(path: &str) -> v1::ReadRequest {
+pub(super) fn request(path: &str) -> v1::ReadRequest {
     v1::ReadRequest { path: path.to_owned(), ..v1::ReadRequest::default() }
 }
 
-async fn start(files: &mut Files, request: v1::ReadRequest) -> Streaming<v1::ReadResponse> {
+pub(super) async fn start(files: &mut Files, request: v1::ReadRequest) -> Streaming<v1::ReadResponse> {
     within(files.read(request)).await.unwrap().into_inner()
 }
 
@@ -17,7 +17,7 @@ async fn piece(answers: &mut Streaming<v1::ReadResponse>) -> (u64, String, u64) 
 }
 
 /// Everything that a read brings.
-async fn all(files: &mut Files, request: v1::ReadRequest) -> Result<String, Status> {
+pub(super) async fn all(files: &mut Files, request: v1::ReadRequest) -> Result<String, Status> {
     let mut answers = start(files, request).await;
     let mut text = String::new();
     while let Some(piece) = within(answers.message()).await? {
@@ -26,7 +26,7 @@ async fn all(files: &mut Files, request: v1::ReadRequest) -> Result<String, Stat
     Ok(text)
 }
 
-async fn refusal(files: &mut Files, request: v1::ReadRequest) -> Status {
+pub(super) async fn refusal(files: &mut Files, request: v1::ReadRequest) -> Status {
     all(files, request).await.unwrap_err()
 }
 
@@ -136,21 +136,6 @@ async fn follower_waits_for_a_file_that_does_not_exist() {
     reply.send(Ok(None)).unwrap();
     put(&fake, "a", "", &["here"]);
     assert_eq!(piece(&mut answers).await, (0, "here".into(), 4));
-}
-
-#[tokio::test]
-async fn follower_goes_over_to_the_content_that_replaced_the_file() {
-    let fake = Fake::new(one_shard());
-    let old = put(&fake, "a", "old", &[]);
-    let mut answers = start(&mut fake.files().await, v1::ReadRequest { follow: true, ..request("a") }).await;
-    piece(&mut answers).await;
-    let mut state = ViewState { exists: true, committed: 3, ..ViewState::default() };
-    state.pending.push_back(Piece { offset: 0, data: "new".into(), sequence: 3 });
-    let new = FileView::new(key("a"), FileId::new(0, 1, 2), GENERATION + 1, state);
-    fake.services.shard(&key("a")).registry.insert(Arc::new(new));
-    old.changed.notify_waiters();
-    let piece = within(answers.message()).await.unwrap().unwrap();
-    assert_eq!((piece.offset, &piece.data[..], piece.generation), (0, &b"new"[..], GENERATION + 1));
 }
 
 #[tokio::test]
