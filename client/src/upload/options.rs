@@ -7,7 +7,7 @@ use inkpot_proto::{
 };
 
 const CHUNK_BYTES: u64 = 1 << 20;
-const WINDOW_BYTES: u64 = 16 << 20;
+const WINDOW_BYTES: u64 = 8 << 20;
 
 /// What an upload does with a file that is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
