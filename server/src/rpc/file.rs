@@ -134,9 +134,10 @@ impl FileService for Files {
 
     async fn delete_prefix(
         &self,
-        _: Request<v1::DeletePrefixRequest>,
+        request: Request<v1::DeletePrefixRequest>,
     ) -> Result<Response<v1::DeletePrefixResponse>, Status> {
-        Err(not_yet("DeletePrefix"))
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.delete_prefix(tenant, request.into_inner()).await?))
     }
 
     async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
