@@ -140,8 +140,9 @@ impl FileService for Files {
         Ok(Response::new(self.0.delete_prefix(tenant, request.into_inner()).await?))
     }
 
-    async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
-        Err(not_yet("Adopt"))
+    async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.adopt(tenant, request.into_inner()).await?))
     }
 
     async fn commit_files(

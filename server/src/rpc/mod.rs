@@ -1,6 +1,7 @@
 //! The services of package `inkpot.v1`, and the only place that knows tonic: messages come in, are checked once
 //! ([`convert`]), and go on as domain types; what shards say becomes messages again ([`answer`]).
 
+mod adopt;
 pub mod answer;
 mod append;
 mod channels;
