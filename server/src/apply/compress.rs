@@ -8,7 +8,7 @@ use super::{
 };
 use crate::shard::ids::FileId;
 use bytes::Bytes;
-use inkpot_wal::fs::{Attributes, File, FileSystem};
+use inkpot_wal::fs::{Attributes, File, FileSystem, parent};
 use std::{
     io,
     sync::atomic::{AtomicBool, Ordering},
@@ -91,6 +91,24 @@ pub fn copy_file(
         }
         Ok(crc32c)
     })
+}
+
+/// Makes the directory of a file in staging, and those above it, durably.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_staging(fs: &dyn FileSystem, dir: &str) -> io::Result<()> {
+    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_staging(fs, parent(dir))?;
+            make_staging(fs, dir)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => {
+            made?;
+            fs.sync_dir(parent(dir))
+        }
+    }
 }
 
 fn read(fs: &dyn FileSystem, view: &FileView, offset: u64, max: usize, cancel: &AtomicBool) -> io::Result<Bytes> {
