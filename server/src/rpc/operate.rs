@@ -8,6 +8,7 @@ use super::{
 use crate::{
     apply::{
         compress::{Target, copy_file},
+        plain::keep_staging_dir,
         view::{FileView, staged_path},
     },
     shard::{
@@ -156,7 +157,7 @@ impl Services {
         let path = staged_path(&key.tenant, shard.number, id);
         let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
         let copying = task::spawn_blocking(move || {
-            make_dir(fs.as_ref(), parent(&path))?;
+            keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let crc32c = copy_file(fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
             fs.sync_dir(parent(&path))?;
@@ -208,21 +209,6 @@ impl Services {
 
 fn failed_meanwhile() -> Refused {
     Refused::new(ErrorReason::OutcomeUnknown, "the server has failed; whether it happened is not known, ask again")
-}
-
-/// Makes a directory in staging, and those above it.
-fn make_dir(fs: &dyn inkpot_wal::fs::FileSystem, dir: &str) -> io::Result<()> {
-    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(fs, parent(dir))?;
-            make_dir(fs, dir)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => {
-            made?;
-            fs.sync_dir(parent(dir))
-        }
-    }
 }
 
 fn refuse_preparing(key: &FileKey, error: &io::Error) -> Refused {
