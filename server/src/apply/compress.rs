@@ -93,24 +93,6 @@ pub fn copy_file(
     })
 }
 
-/// Makes the directory of a file in staging, and those above it, durably.
-///
-/// # Errors
-/// Those of the file system.
-pub fn make_staging(fs: &dyn FileSystem, dir: &str) -> io::Result<()> {
-    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_staging(fs, parent(dir))?;
-            make_staging(fs, dir)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => {
-            made?;
-            fs.sync_dir(parent(dir))
-        }
-    }
-}
-
 fn read(fs: &dyn FileSystem, view: &FileView, offset: u64, max: usize, cancel: &AtomicBool) -> io::Result<Bytes> {
     require_wanted(view, cancel)?;
     Ok(view.read(fs, offset, max)?.data)

@@ -256,12 +256,6 @@ impl ShardWriter {
         self.lost = lost;
     }
 
-    /// What is known of files that are not in memory.
-    #[must_use]
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
-    }
-
     /// Queues appends.
     pub fn push_batch(&mut self, batch: Batch, now: Instant) {
         self.turns.push_batch(batch, now);

@@ -7,7 +7,8 @@ mod look;
 use crate::{
     admission::{Admission, Tenant},
     apply::{
-        compress::{Target, compress_file, make_staging},
+        compress::{Target, compress_file},
+        plain::keep_staging_dir,
         view::{COMPRESSED_SUFFIX, FileView, staged_path},
     },
     audit::{AuditLog, Entry},
@@ -235,7 +236,7 @@ impl Keeper {
         let files = &self.config.files;
         let attributes = Attributes { mode: files.file_mode, uid: files.owner, gid: files.group };
         let mut making = task::spawn_blocking(move || {
-            make_staging(fs.as_ref(), parent(&path))?;
+            keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let made = compress_file(fs.as_ref(), &view, target, &cancelled, pause)?;
             fs.sync_dir(parent(&path))?;

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     apply::{
-        compress::{Target, copy_file, make_staging},
+        compress::{Target, copy_file},
+        plain::keep_staging_dir,
         view::{FileView, staged_path},
     },
     audit::Entry,
@@ -176,7 +177,7 @@ impl Services {
         let path = staged_path(&key.tenant, shard.number, id);
         let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
         let copying = task::spawn_blocking(move || {
-            make_staging(fs.as_ref(), parent(&path))?;
+            keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let crc32c = copy_file(fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
             fs.sync_dir(parent(&path))?;
