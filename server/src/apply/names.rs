@@ -9,8 +9,8 @@ use crate::{datadir::layout, shard::ids::FileId};
 use inkpot_wal::fs::{Access, Attributes, Existing, parent};
 use std::io;
 
-/// How often a move is tried when its directory vanishes meanwhile: another shard may find it empty, and remove it.
-const TRIES: usize = 16;
+/// How often something is tried when its directory vanishes meanwhile: another shard may find it empty, and remove it.
+pub(super) const TRIES: usize = 16;
 
 /// How a move went.
 #[derive(Clone, Debug, PartialEq, Eq)]

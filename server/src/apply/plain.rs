@@ -1,7 +1,10 @@
 //! Plain files: making them, and noticing what other programs did to them. Identity is the id in the inode plus the
 //! inode number, never the path alone.
 
-use super::view::{FileView, Location, Seen, staged_path};
+use super::{
+    names::TRIES,
+    view::{FileView, Location, Seen, staged_path},
+};
 use crate::shard::ids::{FileId, FileKey};
 use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
 use inkpot_wal::{
@@ -165,15 +168,7 @@ impl PlainFiles {
             Ok(found) if found.kind == Kind::Directory => {}
             Ok(found) if found.kind == Kind::File => return Err(Errno::NOTDIR.into()),
             Ok(_) => return Err(Errno::LOOP.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_dirs(parent(dir), attributes)?;
-                match self.fs.create_dir(dir, attributes) {
-                    Ok(()) => self.note_change(parent(dir)),
-                    // Another shard was quicker.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.note_change(parent(dir)),
-                    Err(error) => return Err(error),
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_dir(dir, attributes)?,
             Err(error) => return Err(error),
         }
         if self.known_dirs.len() >= MAX_KNOWN_DIRS {
@@ -181,6 +176,24 @@ impl PlainFiles {
         }
         self.known_dirs.insert(dir.to_owned());
         Ok(())
+    }
+
+    /// Makes a directory that is not there, and those above it.
+    fn make_dir(&mut self, dir: &str, attributes: Attributes) -> io::Result<()> {
+        for _ in 1..TRIES {
+            self.make_dirs(parent(dir), attributes)?;
+            match self.fs.create_dir(dir, attributes) {
+                // Another shard found one above it empty, and removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.forget_dirs(),
+                // Another shard was quicker.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {
+                    self.note_change(parent(dir));
+                    return Ok(());
+                }
+            }
+        }
+        Err(Errno::NOENT.into())
     }
 }
 
