@@ -6,7 +6,6 @@ use super::{
     tree::{File, Tree},
 };
 use crate::{
-    apply::registry::Stretch,
     recovery::tests::machine::{Machine, Stop, key},
     shard::{
         FileSummary, WriteState,
