@@ -71,6 +71,7 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let Data { fs, shards, salt } = open_data(&config)?;
     let config = Arc::new(with_room_for_descriptors(config, shards));
     let admission = Arc::new(Admission::new(Arc::clone(&config)));
+    admission.expect_counts(shards);
     let metrics: Vec<_> = (0..shards).map(|number| telemetry.shard(number)).collect();
     let tenants: Arc<dyn Tenants> = Arc::clone(&admission) as Arc<dyn Tenants>;
     telemetry.observe(&config, &metrics, &tenants, Arc::clone(&fs));

@@ -161,7 +161,10 @@ impl Shard {
                         }
                     }
                 }
-                Err(error) => (chain(&error), refusal(&error)),
+                Err(error) => {
+                    self.spec.admission.counted(self.spec.number);
+                    (chain(&error), refusal(&error))
+                }
             };
             let how_long = if refused.reason == ErrorReason::DiskFull { FULL_BACKOFF } else { backoff };
             tracing::error!(shard = self.spec.number, why, retry_in = ?how_long, "shard closed");

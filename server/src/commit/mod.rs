@@ -198,7 +198,7 @@ impl ShardWriter {
         admission: Arc<Admission>,
     ) -> Self {
         let Recovered { catalog, mut files, plain, log, running, salt } = recovered;
-        let account = Account::new(admission, &mut files);
+        let account = Account::new(admission, metrics.number, &mut files);
         backlog.set_synced(log.synced_sequence());
         let writer = Self {
             number: metrics.number,

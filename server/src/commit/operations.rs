@@ -207,11 +207,12 @@ impl ShardWriter {
 
     fn seal(&mut self, id: FileId, operator: Option<&Operator>, action: &Action, now: Instant) -> Done {
         self.note_operator(id, operator, action, now);
-        if self.files.get(id).is_some_and(|file| !file.content.sealed) {
+        let duplicate = self.files.get(id).is_some_and(|file| file.content.sealed);
+        if !duplicate {
             self.record(&Record::Seal { id }, now);
             self.add_effect(Effect::Seal { id }, &[]);
         }
-        self.done(id)
+        Done { duplicate, ..self.done(id) }
     }
 
     #[allow(clippy::too_many_arguments)]
