@@ -269,9 +269,10 @@ impl ShardWriter {
             return Err(refused);
         }
         self.check_prepared(id, prepared)?;
-        self.note_operator(id, operator, action, now);
         let generation = self.generation_of(prepared.id);
         self.swap(id, prepared, generation, now);
+        // Asked again, it tells the generation that it made.
+        self.note_operator(prepared.id, operator, action, now);
         Ok(self.done(prepared.id))
     }
 
