@@ -4,6 +4,7 @@
 
 pub mod disk;
 pub mod files;
+pub mod operate;
 pub mod process;
 pub mod raw;
 pub mod server;
