@@ -535,6 +535,10 @@ fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> 
             Some((Arc::clone(&session.tenant), Item::Finish { session, channel, ending }))
         }
         Command::SessionEnded { session } => Some((Arc::clone(&session.tenant), Item::SessionEnded(session))),
+        Command::DiscardUploads { tenant, reply } => {
+            let name = tenant.name.clone();
+            Some((tenant, Item::DiscardUploads { tenant: name, reply }))
+        }
         Command::Operation { tenant, operation } => Some((tenant, Item::Operation(operation))),
         Command::WriteState { tenant, key, producer, reply } => {
             Some((tenant, Item::WriteState { key, producer, reply }))

@@ -256,12 +256,6 @@ impl ShardWriter {
         self.lost = lost;
     }
 
-    /// What is known of files that are not in memory.
-    #[must_use]
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
-    }
-
     /// Queues appends.
     pub fn push_batch(&mut self, batch: Batch, now: Instant) {
         self.turns.push_batch(batch, now);
@@ -502,7 +496,11 @@ impl ShardWriter {
             }
             Item::Passed(item) => self.has_to_wait(item),
             Item::Step(_) => true,
-            Item::Staged { .. } | Item::Finish { .. } | Item::SessionEnded(_) | Item::WriteState { .. } => false,
+            Item::Staged { .. }
+            | Item::Finish { .. }
+            | Item::SessionEnded(_)
+            | Item::WriteState { .. }
+            | Item::DiscardUploads { .. } => false,
         }
     }
 
@@ -536,6 +534,11 @@ impl ShardWriter {
             },
             Item::Operation(operation) => return self.operate(*operation, now),
             Item::Step(step) => return self.step(*step, now),
+            Item::DiscardUploads { tenant, reply } => {
+                let done = self.discard_uploads(&tenant, now);
+                self.sync_wanted = true;
+                self.answers.later(reply, Ok(done));
+            }
             Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
                 Ok(state) => {
                     self.sync_wanted = true;
@@ -689,6 +692,7 @@ pub fn refuse_item(item: Item, refused: &Refused) {
         Item::Passed(item) => refuse_item(*item, refused),
         Item::Operation(operation) => _ = operation.reply.send(Err(refused.clone())),
         Item::Step(step) => step.refuse(refused.clone()),
+        Item::DiscardUploads { reply, .. } => _ = reply.send(Err(refused.clone())),
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),
     }
 }

@@ -418,6 +418,7 @@ pub(super) fn view_from_catalog(id: FileId, row: &FileRow, shard: u32) -> FileVi
         rotated_to: row.content.rotated.map(|(_, next)| next),
         crc32c: row.content.crc32c,
         compressed: row.content.compressed,
+        rotated: row.content.rotated.map(|(at, _)| at),
         ..ViewState::default()
     };
     let location = match (row.upload.is_some() || row.staged, row.content.compressed) {

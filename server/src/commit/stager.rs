@@ -3,7 +3,7 @@
 //! writes to a staged file beside it. What is done goes back to the shard, which decides on it.
 
 use crate::{
-    apply::plain::{PlainFiles, disk_full, displaced},
+    apply::plain::{PlainFiles, disk_full, displaced, keep_staging_dir},
     shard::{
         Ending, SessionLink, Write,
         ids::{FileId, FileKey},
@@ -98,13 +98,15 @@ pub struct Stager {
     fs: Arc<dyn FileSystem>,
     plain: PlainFiles,
     open: BTreeMap<FileId, Arc<dyn File>>,
+    /// Staging directories whose names are durable.
+    kept_dirs: BTreeSet<String>,
 }
 
 impl Stager {
     /// A stager that makes staged files with `plain`.
     #[must_use]
     pub fn new(fs: Arc<dyn FileSystem>, plain: PlainFiles) -> Self {
-        Self { fs, plain, open: BTreeMap::new() }
+        Self { fs, plain, open: BTreeMap::new(), kept_dirs: BTreeSet::new() }
     }
 
     /// Does these jobs. If that went well, what is returned may be referred to: it is synced. An error of another kind
@@ -183,6 +185,11 @@ impl Stager {
     fn file(&mut self, key: &FileKey, id: FileId) -> io::Result<Arc<dyn File>> {
         if let Some(file) = self.open.get(&id) {
             return Ok(Arc::clone(file));
+        }
+        let staged = self.plain.staged(&key.tenant, id);
+        if !self.kept_dirs.contains(parent(&staged)) {
+            keep_staging_dir(self.fs.as_ref(), parent(&staged))?;
+            self.kept_dirs.insert(parent(&staged).to_owned());
         }
         let file = self.plain.open_staged(&key.tenant, id)?;
         if self.open.len() >= OPEN_FILES

@@ -13,13 +13,14 @@ use crate::{
         Ending, Mode, Open, SessionLink, Write, WriteBody, being_decided,
         decide::{Channel, Staging, check_fence, check_path},
         ids::{FileId, FileKey, ProducerId},
+        operation::Done,
         outbox::{Event, OpenState},
         record::Record,
         state::{File, Upload},
         turns::Item,
     },
 };
-use inkpot_proto::{error::Refused, v1::ErrorReason};
+use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
 use std::{sync::Arc, time::Instant};
 
 impl ShardWriter {
@@ -294,6 +295,18 @@ impl ShardWriter {
         let view = Arc::clone(&file.view);
         self.record(&Record::Remove { id, heir: None }, now);
         view.state().gone = Some(Gone::Deleted);
+    }
+
+    /// Lets go of all uploads of a tenant but those of a set that is being decided. Channels that have them open are told
+    /// with the next that they send.
+    pub(super) fn discard_uploads(&mut self, tenant: &TenantName, now: Instant) -> Done {
+        let is_theirs = |file: &&File| file.key.tenant == *tenant && file.upload.is_some() && file.gone.is_none();
+        let is_free = |file: &&File| self.files.sets().lock_of(&file.key).is_none();
+        let uploads = self.files.iter().filter(is_theirs).filter(is_free);
+        let uploads: Vec<_> = uploads.map(|file| (file.view.id, file.end)).collect();
+        let size = uploads.iter().map(|(_, end)| end).sum();
+        uploads.into_iter().for_each(|(id, _)| self.discard(id, now));
+        Done { size, ..Done::default() }
     }
 
     /// Lets go of uploads that nobody has written to for too long.

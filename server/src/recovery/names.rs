@@ -176,6 +176,7 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
     state.sealed = file.content.sealed;
     state.crc32c = file.content.crc32c;
     state.compressed = file.content.compressed;
+    state.rotated = file.content.rotated.map(|(at, _)| at);
     state.gone = file.gone;
     if file.frozen.is_some() && file.created {
         // All of it was in its plain file, synced, before it was held for a set.

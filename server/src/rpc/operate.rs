@@ -8,11 +8,13 @@ use super::{
 use crate::{
     apply::{
         compress::{Target, copy_file},
+        plain::keep_staging_dir,
         view::{FileView, staged_path},
     },
+    audit::Entry,
     shard::{
         ids::FileKey,
-        operation::{Action, Done, Operator, Prepared},
+        operation::{Action, Done, Operator, Prepared, is_certain},
     },
 };
 use inkpot_proto::{
@@ -85,7 +87,15 @@ impl Services {
     ) -> Result<v1::RenameResponse, Refused> {
         self.refuse_if_draining()?;
         let sets = Arc::clone(&self.sets);
-        let moving = self.tasks.spawn(async move { sets.rename(from, to, replace, if_generation, operator).await });
+        let entry = replace.then(|| Entry { method: "Rename", key: from.clone(), to: Some(to.clone()) });
+        let audit = Arc::clone(&self.audit);
+        let moving = self.tasks.spawn(async move {
+            let done = sets.rename(from, to, replace, if_generation, operator).await;
+            if let Some(entry) = entry {
+                audit.note(entry, &done).await;
+            }
+            done
+        });
         let done = moving.await.unwrap_or_else(|_| Err(failed_meanwhile()))?;
         Ok(v1::RenameResponse { generation: done.generation, duplicate: done.duplicate })
     }
@@ -130,7 +140,8 @@ impl Services {
         let prepared = self.copy_aside(&key, view, request.size).await?;
         let if_generation = request.if_generation.or(Some(generation));
         let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
-        if !done.as_ref().is_ok_and(|done| !done.duplicate) {
+        let is_refused = done.as_ref().is_err_and(is_certain);
+        if is_refused || done.as_ref().is_ok_and(|done| done.duplicate) {
             self.forget_prepared(&key, prepared).await;
         }
         let done = done?;
@@ -146,8 +157,18 @@ impl Services {
         action: Action,
     ) -> Result<Done, Refused> {
         self.refuse_if_draining()?;
-        let tenant = self.admission.tenant(&key.tenant);
-        self.shard(&key).clone().operate(tenant, key, if_generation, operator, action).await
+        let (shard, tenant) = (self.shard(&key).clone(), self.admission.tenant(&key.tenant));
+        let Some(entry) = Entry::of(&key, &action) else {
+            return shard.operate(tenant, key, if_generation, operator, action).await;
+        };
+        let audit = Arc::clone(&self.audit);
+        // By itself: what is done is noted, although the caller may have gone.
+        let task = self.tasks.spawn(async move {
+            let done = shard.operate(tenant, key, if_generation, operator, action).await;
+            audit.note(entry, &done).await;
+            done
+        });
+        task.await.unwrap_or_else(|_| Err(failed_meanwhile()))
     }
 
     async fn copy_aside(&self, key: &FileKey, view: Arc<FileView>, len: u64) -> Result<Prepared, Refused> {
@@ -156,7 +177,7 @@ impl Services {
         let path = staged_path(&key.tenant, shard.number, id);
         let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
         let copying = task::spawn_blocking(move || {
-            make_dir(fs.as_ref(), parent(&path))?;
+            keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let crc32c = copy_file(fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
             fs.sync_dir(parent(&path))?;
@@ -208,21 +229,6 @@ impl Services {
 
 fn failed_meanwhile() -> Refused {
     Refused::new(ErrorReason::OutcomeUnknown, "the server has failed; whether it happened is not known, ask again")
-}
-
-/// Makes a directory in staging, and those above it.
-fn make_dir(fs: &dyn inkpot_wal::fs::FileSystem, dir: &str) -> io::Result<()> {
-    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(fs, parent(dir))?;
-            make_dir(fs, dir)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => {
-            made?;
-            fs.sync_dir(parent(dir))
-        }
-    }
 }
 
 fn refuse_preparing(key: &FileKey, error: &io::Error) -> Refused {

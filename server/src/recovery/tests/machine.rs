@@ -65,6 +65,7 @@ pub struct Live {
     pub applier: Applier,
     pub backlog: Arc<Backlog>,
     pub stager: Stager,
+    pub catalog: Arc<Catalog>,
 }
 
 /// See the module.
@@ -166,6 +167,7 @@ impl Machine {
         self.channels.clear();
         let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry, salt: 0 };
         let (recovered, unapplied) = recover(&ground, self.retained.clone())?;
+        let catalog = Arc::clone(&recovered.catalog);
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let applier = Applier::new(
             Arc::clone(&self.fs),
@@ -191,7 +193,7 @@ impl Machine {
             backlog.push(&view, piece, crc32c);
         }
         let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
-        self.live = Some(Live { writer, applier, backlog, stager });
+        self.live = Some(Live { writer, applier, backlog, stager, catalog });
         Ok(())
     }
 

@@ -194,7 +194,7 @@ impl History {
             self.commit()?;
         }
         assert!(!self.book.waits(), "not everything was answered");
-        Ok(())
+        check::check_list(&mut self.machine, self.book.tree())
     }
 
     /// A checkpoint after which the disk is as the model.
