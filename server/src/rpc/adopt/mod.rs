@@ -187,6 +187,7 @@ impl Services {
             return Ok(Some(view));
         }
         for shard in self.shards.iter() {
+            shard.catalog.begun().await;
             let catalog = Arc::clone(&shard.catalog);
             let reading = task::spawn_blocking(move || catalog.read(|catalog| catalog.by_id(id)));
             let row = reading.await.map_err(|error| unknown(&error))??.map_err(|error| unknown(&error))?;
