@@ -122,10 +122,20 @@ def check_an_upload_to_a_path_that_is_taken_is_refused(example, server):
         expect(said.startswith("ALREADY_EXISTS FILE_EXISTS: file "), f"code and reason, not {said!r}")
 
 
+def check_another_content_under_the_same_name_is_refused(example, server):
+    run_upload(example, server, "changed.bin", content := Content(server, "long.bin", 1_000))
+    with example.upload(server, "changed.bin", Content(server, "short.bin", 999)) as program:
+        code, said = program.wait_for_end(), bytes(program.err).decode()
+        expect(code == 1, f"it ends with {code}")
+        expect(said.startswith("INVALID_ARGUMENT SIZE_MISMATCH: "), f"code and reason, not {said!r}")
+    expect_published(server, "changed.bin", content)
+
+
 CHECKS = [
     check_an_upload_appears_with_its_content,
     check_a_second_upload_sends_nothing,
     check_a_killed_upload_is_seen_by_nobody_and_resumes,
     check_an_upload_survives_a_kill_of_the_server,
     check_an_upload_to_a_path_that_is_taken_is_refused,
+    check_another_content_under_the_same_name_is_refused,
 ]
