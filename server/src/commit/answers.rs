@@ -43,8 +43,11 @@ enum Draft {
     Later(Later),
 }
 
+/// Tells an answer, or why it is none.
+type Tell = dyn FnOnce(Option<&Refused>) + Send;
+
 /// Something that is told when the commit is through, or that it failed.
-struct Later(Box<dyn FnOnce(Option<&Refused>) + Send>);
+struct Later(Box<Tell>);
 
 impl std::fmt::Debug for Later {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -78,7 +78,7 @@ pub struct Spec {
 
 impl Spec {
     fn ground<'a>(&'a self, registry: &'a Registry) -> Ground<'a> {
-        Ground { number: self.number, fs: &self.fs, config: &self.config, registry, salt: self.salt }
+        Ground { number: self.number, fs: &self.fs, config: &self.config, registry }
     }
 }
 
@@ -232,16 +232,8 @@ impl Shard {
             unapplied.unsynced,
             Arc::clone(&self.spec.metrics),
         );
-        let mut writer = ShardWriter::new(
-            Arc::clone(&self.spec.fs),
-            Arc::clone(&config),
-            Arc::clone(&self.registry),
-            Arc::clone(&backlog),
-            recovered,
-            Instant::now(),
-            Arc::clone(&self.spec.metrics),
-            Arc::clone(&self.spec.admission),
-        );
+        let mut writer =
+            ShardWriter::new(&self.spec, Arc::clone(&self.registry), Arc::clone(&backlog), recovered, Instant::now());
         writer.set_lost(std::mem::take(&mut self.lost));
         for (view, piece) in unapplied.aside {
             let crc32c = view.state().crc32c;

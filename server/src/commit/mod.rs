@@ -18,7 +18,7 @@ mod uploads;
 pub(crate) use open::from_catalog;
 
 use crate::{
-    admission::{Admission, Permit},
+    admission::Permit,
     apply::{
         applier::{Snapshot, SnapshotFile},
         backlog::Backlog,
@@ -45,6 +45,7 @@ use crate::{
     },
 };
 use answers::{Answers, closed};
+use driver::Spec;
 use effects::{Effect, TouchedPaths};
 use inkpot_proto::{
     error::Refused,
@@ -188,20 +189,18 @@ impl ShardWriter {
     /// Goes on from what recovery found.
     #[must_use]
     pub fn new(
-        fs: Arc<dyn FileSystem>,
-        config: Arc<Config>,
+        spec: &Spec,
         registry: Arc<Registry>,
         backlog: Arc<Backlog>,
         recovered: Recovered,
         now: Instant,
-        metrics: Arc<ShardMetrics>,
-        admission: Arc<Admission>,
     ) -> Self {
-        let Recovered { catalog, mut files, plain, log, running, salt } = recovered;
-        let account = Account::new(admission, metrics.number, &mut files);
+        let Spec { number, fs, config, admission, metrics, salt } = spec.clone();
+        let Recovered { catalog, mut files, plain, log, running } = recovered;
+        let account = Account::new(admission, number, &mut files);
         backlog.set_synced(log.synced_sequence());
         let writer = Self {
-            number: metrics.number,
+            number,
             fs,
             config,
             catalog,

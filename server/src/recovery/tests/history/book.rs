@@ -110,7 +110,7 @@ impl Book {
     }
 
     /// These appends and ends of channels went to the stager.
-    pub fn to_stager(&mut self, names: &[(u32, Option<u64>)]) {
+    pub fn went_to_stager(&mut self, names: &[(u32, Option<u64>)]) {
         for (channel, seq) in names {
             let is_it = |entry: &Entry| match (&entry.ask, seq) {
                 (Ask::Write { channel: number, seq, .. }, Some(wanted)) => (number, seq) == (channel, wanted),
@@ -123,7 +123,7 @@ impl Book {
     }
 
     /// The stager is done with the first `count` of its jobs.
-    pub fn from_stager(&mut self, count: usize) {
+    pub fn came_from_stager(&mut self, count: usize) {
         self.queue.extend(self.jobs.drain(..count).map(|entry| Entry { staged: true, ..entry }));
     }
 
