@@ -8,7 +8,7 @@ use super::{
 };
 use crate::shard::ids::FileId;
 use bytes::Bytes;
-use inkpot_wal::fs::{Attributes, File, FileSystem, parent};
+use inkpot_wal::fs::{Attributes, File, FileSystem};
 use std::{
     io,
     sync::atomic::{AtomicBool, Ordering},
