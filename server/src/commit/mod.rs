@@ -526,6 +526,10 @@ impl ShardWriter {
             }
             Item::Finish { session, channel, ending } => self.finish_channel(&session, channel, ending, now),
             Item::StagedFinish { session, channel, ending, refused } => {
+                // What is at its path may have left memory since it was opened.
+                if let Some(key) = self.channels.get(&(session.id, channel)).map(|channel| channel.key.clone()) {
+                    self.load(&key)?;
+                }
                 self.finish_upload(&session, channel, ending, refused, now);
             }
             Item::SessionEnded(session) if self.has_uploads(session.id) => self.pass(Item::SessionEnded(session)),
