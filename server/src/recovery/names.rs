@@ -46,11 +46,12 @@ pub(super) fn settle(
     for (file, places) in renamed() {
         put_aside(ground.fs.as_ref(), file, places, &staged, plain)?;
     }
-    for (file, _) in renamed() {
-        put_in_place(file, plain)?;
-    }
+    // Before anything gets its place: a directory without files may stand there.
     for (file, places) in renamed() {
         places.iter().for_each(|place| plain.left(&file.view.path_at(place), place));
+    }
+    for (file, _) in renamed() {
+        put_in_place(file, plain)?;
     }
     for (id, path) in staged {
         let is_needed = files.get(id).is_some_and(|file| file.gone.is_none());
