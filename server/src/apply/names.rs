@@ -158,8 +158,11 @@ impl PlainFiles {
         let mut dir = parent(path);
         self.note_change(dir);
         let root = format!("{}/{}", layout::FILES, place.key.tenant);
-        while place.location != Location::Staged && dir.len() > root.len() && self.fs().remove_dir(dir).is_ok() {
-            self.forget_dir(dir);
+        while place.location != Location::Staged && dir.len() > root.len() {
+            match self.fs().remove_dir(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return,
+                _ => self.forget_dir(dir),
+            }
             dir = parent(dir);
             self.note_change(dir);
         }

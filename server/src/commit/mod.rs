@@ -363,7 +363,10 @@ impl ShardWriter {
     /// As for [`ShardWriter::commit`].
     pub fn checkpointed(&mut self, mark: &Mark, now: Instant) -> Result<(), ShardError> {
         self.log.release(mark)?;
-        self.registry.drop_absent(&std::mem::take(&mut self.unbound));
+        // What was taken since the snapshot may have a row of this very checkpoint.
+        let taken_since: HashSet<&FileKey> = self.files.unbound().iter().map(|(key, _)| key).collect();
+        let unbound = std::mem::take(&mut self.unbound);
+        self.registry.drop_absent(unbound.iter().filter(|key| !taken_since.contains(key)));
         self.expiry_due = self.files.has_uploads();
         let idle = |file: &&File| {
             file.channels == 0
@@ -522,6 +525,10 @@ impl ShardWriter {
             }
             Item::Finish { session, channel, ending } => self.finish_channel(&session, channel, ending, now),
             Item::StagedFinish { session, channel, ending, refused } => {
+                // What is at its path may have left memory since it was opened.
+                if let Some(key) = self.channels.get(&(session.id, channel)).map(|channel| channel.key.clone()) {
+                    self.load(&key)?;
+                }
                 self.finish_upload(&session, channel, ending, refused, now);
             }
             Item::SessionEnded(session) if self.has_uploads(session.id) => self.pass(Item::SessionEnded(session)),

@@ -51,8 +51,8 @@ pub enum Job {
         channel: u32,
         /// What becomes of the upload.
         ending: Ending,
-        /// The upload, and how many bytes of it are sent.
-        target: (FileKey, FileId, u64),
+        /// The upload, and how many bytes of it are sent; `None`: it has its turn only.
+        target: Option<(FileKey, FileId, u64)>,
         /// Why it cannot end so.
         refused: Option<Refused>,
     },
@@ -141,7 +141,7 @@ impl Stager {
                 }
                 Ok(())
             }
-            Job::Finish { ending, target: (key, id, end), refused, .. } => {
+            Job::Finish { ending, target: Some((key, id, end)), refused, .. } => {
                 let done = if *ending == Ending::Abort { Ok(()) } else { self.complete(key, *id, *end) };
                 self.open.remove(id);
                 match done {
@@ -151,7 +151,7 @@ impl Stager {
                 }
                 Ok(())
             }
-            Job::Write { .. } | Job::Pass(_) => Ok(()),
+            Job::Write { .. } | Job::Finish { .. } | Job::Pass(_) => Ok(()),
         }
     }
 

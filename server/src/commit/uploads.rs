@@ -141,6 +141,7 @@ impl ShardWriter {
     /// Sends an append of an upload to the stager.
     pub(super) fn stage(&mut self, session: Arc<SessionLink>, mut write: Write, since: Instant) {
         let disk_full = self.disk_full || self.backlog.is_disk_full();
+        let is_writer = self.channels.get(&(session.id, write.channel)).is_some_and(|channel| self.is_writer(channel));
         let Some(channel) = self.channels.get_mut(&(session.id, write.channel)) else { return };
         let Some(staging) = &mut channel.staging else { return };
         if write.seq == 0 {
@@ -151,6 +152,7 @@ impl ShardWriter {
         if let Ok(body) = &write.body
             && write.seq == staging.seq + 1
             && !disk_full
+            && is_writer
         {
             target = Some((channel.key.clone(), channel.file, staging.end));
             *staging = Staging { seq: write.seq, end: staging.end + body.data.len() as u64 };
@@ -158,11 +160,18 @@ impl ShardWriter {
         self.push_job(Job::Write { session, write, since, target, chunk: None });
     }
 
+    /// Whether a channel may still touch what is staged of its upload: another one that took its producer writes there.
+    fn is_writer(&self, channel: &Channel) -> bool {
+        let Some(file) = self.files.get(channel.file).filter(|file| file.upload.is_some()) else { return false };
+        let known = channel.producer.as_ref().and_then(|name| file.producers.get(name));
+        check_path(file, channel).is_ok() && known.is_none_or(|known| known.open == channel.open)
+    }
+
     /// Sends the end of an upload's channel to the stager, behind what was sent on it.
     pub(super) fn stage_finish(&mut self, session: Arc<SessionLink>, channel: u32, ending: Ending) {
         let Some(known) = self.channels.get(&(session.id, channel)) else { return };
         let end = known.staging.map_or(0, |staging| staging.end);
-        let target = (known.key.clone(), known.file, end);
+        let target = self.is_writer(known).then(|| (known.key.clone(), known.file, end));
         self.push_job(Job::Finish { session, channel, ending, target, refused: None });
     }
 
@@ -242,7 +251,7 @@ impl ShardWriter {
                 let file = self.files.get(channel.file);
                 let (generation, size) = file.map_or((0, 0), |file| (file.generation(), file.end));
                 let crc32c = file.and_then(|file| file.content.crc32c).unwrap_or(0);
-                self.answers.event(session, Event::Finished { channel: number, generation, size, crc32c });
+                self.answers.ended(session, Event::Finished { channel: number, generation, size, crc32c });
             }
             Err(refused) => {
                 self.sync_wanted = true;

@@ -291,7 +291,8 @@ impl<'a> Fold<'a> {
             let view = self.files.kept_view(id);
             let view =
                 view.unwrap_or_else(|| Arc::new(FileView::new(key.clone(), id, *generation, ViewState::default())));
-            self.files.insert(File::new(view, true));
+            // A view that readers have may have another path by now.
+            self.files.insert(File { key: key.clone(), ..File::new(view, true) });
         }
         for key in self.paths_taken(&record) {
             if let Some(displaced) = self.id_at(&key)? {
