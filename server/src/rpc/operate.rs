@@ -35,6 +35,8 @@ use tokio::task;
 
 /// How often it is looked whether the plain file of a sealed file has everything.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often a file is cut anew that becomes another one meanwhile.
+const TRIES: usize = 16;
 
 impl Services {
     /// Removes a file.
@@ -122,30 +124,42 @@ impl Services {
     ) -> Result<v1::TruncateResponse, Refused> {
         let key = FileKey { tenant, path: convert::path(&request.path)? };
         let operator = checks::operator(request.operator)?;
-        let view = self.shard(&key).lookup(&key).await?;
-        let Some(view) = view else {
-            // The shard tells a repeated operation from one on a file that is not there.
-            let prepared =
-                Prepared { id: self.shard(&key).allot_id().await?, len: request.size, crc32c: 0, compressed: None };
-            let done = self.operate(key, request.if_generation, operator, Action::Truncate(prepared)).await?;
-            return Ok(v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate });
-        };
-        let end = view.state().committed;
-        if request.size > end {
-            let text = format!("file {key} has {end} bytes, fewer than {}", request.size);
-            return Err(Refused { expected_offset: Some(end), ..Refused::new(ErrorReason::OutOfRange, text) });
+        let cut = async || self.cut(&key, request.size, request.if_generation, operator.clone()).await;
+        let mut done = cut().await;
+        for _ in 1..TRIES {
+            // It became another content while it was copied: the caller, who asked for none, gets that cut.
+            match &done {
+                Err(refused) if refused.reason == ErrorReason::GenerationChanged && request.if_generation.is_none() => {
+                    done = cut().await;
+                }
+                _ => break,
+            }
         }
+        done.map(|done| v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    async fn cut(
+        &self,
+        key: &FileKey,
+        size: u64,
+        if_generation: Option<u64>,
+        operator: Option<Operator>,
+    ) -> Result<Done, Refused> {
+        let view = self.shard(key).lookup(key).await?;
+        let Some(view) = view.filter(|view| size <= view.state().committed) else {
+            // The shard tells a repeated operation from one that cannot be done.
+            let prepared = Prepared { id: self.shard(key).allot_id().await?, len: size, crc32c: 0, compressed: None };
+            return self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
+        };
         // What is copied is the beginning of this content, and of no other. Whoever asks again is known by that.
-        let generation = view.generation;
-        let prepared = self.copy_aside(&key, view, request.size).await?;
-        let if_generation = request.if_generation.or(Some(generation));
+        let if_generation = if_generation.or(Some(view.generation));
+        let prepared = self.copy_aside(key, view, size).await?;
         let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
         let is_refused = done.as_ref().is_err_and(is_certain);
         if is_refused || done.as_ref().is_ok_and(|done| done.duplicate) {
-            self.forget_prepared(&key, prepared).await;
+            self.forget_prepared(key, prepared).await;
         }
-        let done = done?;
-        Ok(v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate })
+        done
     }
 
     /// Lets the shard of a file do something to it.
