@@ -4,6 +4,7 @@ use super::{
     ShardWriter,
     answers::closed,
     effects::Effect,
+    open::fenced,
     stager::{Chunk, Job},
 };
 use crate::{
@@ -41,6 +42,11 @@ impl ShardWriter {
             let origin = present.and_then(|id| self.files.get(id)).and_then(|file| file.content.origin.as_ref());
             if let Some(id) = present.filter(|_| origin == Some(&(producer.clone(), *epoch))) {
                 return Ok(Ok((id, true)));
+            }
+            // Published, it would take the file back behind what its producer is by now.
+            let holds = self.epoch_at_path(&open.key, producer);
+            if *epoch != 0 && *epoch < holds {
+                return Ok(Err(fenced(&open.key, producer, *epoch, holds)));
             }
         }
         if let Err(refused) = self.check_target(&open.key, open.mode == Mode::Replace, open.if_generation) {

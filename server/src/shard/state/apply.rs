@@ -176,7 +176,10 @@ impl Files {
             file.created = true;
             producer = upload.producer;
             for (name, known) in producers {
-                file.producers.entry(name).or_insert(known);
+                let own = file.producers.entry(name).or_default();
+                if known.epoch > own.epoch {
+                    *own = known;
+                }
             }
         });
         if let Some(producer) = producer {
