@@ -96,11 +96,9 @@ impl Upload {
     async fn attempt(&mut self, client: Client, acked: &AtomicUsize) -> Result<(), String> {
         let mut session = RawSession::start(client).await.map_err(|status| status.to_string())?;
         ask(&mut session, Ask::Open(self.open())).await?;
-        let mut taken = loop {
-            match next(&mut session).await? {
-                Say::Opened(opened) => break self.resume(&opened),
-                other => return Err(format!("{other:?} instead of Opened")),
-            }
+        let mut taken = match next(&mut session).await? {
+            Say::Opened(opened) => self.resume(&opened),
+            other => return Err(format!("{other:?} instead of Opened")),
         };
         let mut sent = taken;
         while taken < CHUNKS {
