@@ -151,7 +151,7 @@ impl Services {
             let prepared = Prepared { id: self.shard(key).allot_id().await?, len: size, crc32c: 0, compressed: None };
             return self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
         };
-        // What is copied is the beginning of this content, and of no other.
+        // What is copied is the beginning of this content, and of no other. Whoever asks again is known by that.
         let if_generation = if_generation.or(Some(view.generation));
         let prepared = self.copy_aside(key, view, size).await?;
         let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
