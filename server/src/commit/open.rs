@@ -222,7 +222,7 @@ impl ShardWriter {
         self.forget_idle(id, producer, now);
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let known = file.producers.get(producer).map(|known| (known.epoch, known.open));
-        let at_path = if file.upload.is_some() { self.epoch_at_path(&open.key, producer) } else { 0 };
+        let at_path = if file.upload.is_some() { self.producer_at_path(&open.key, producer).0 } else { 0 };
         let raised = match known {
             Some((epoch, _)) if *wanted != 0 && *wanted < epoch => {
                 return Err(fenced(&open.key, producer, *wanted, epoch));
@@ -251,10 +251,11 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// The epoch that a producer has in the file at a path, which is in memory; 0 if none.
-    pub(super) fn epoch_at_path(&self, key: &FileKey, producer: &str) -> u64 {
+    /// The epoch and the last seq that a producer has in the file at a path, which is in memory; 0 if none.
+    pub(super) fn producer_at_path(&self, key: &FileKey, producer: &str) -> (u64, u64) {
         let present = self.files.id_of(key).and_then(|id| self.files.get(id));
-        present.and_then(|file| file.producers.get(producer)).map_or(0, |known| known.epoch)
+        let known = present.and_then(|file| file.producers.get(producer));
+        known.map_or((0, 0), |known| (known.epoch, known.last_seq))
     }
 
     /// Tells the session that held the producer that it does no more.

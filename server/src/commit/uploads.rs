@@ -43,9 +43,10 @@ impl ShardWriter {
             if let Some(id) = present.filter(|_| origin == Some(&(producer.clone(), *epoch))) {
                 return Ok(Ok((id, true)));
             }
-            // Published, it would take the file back behind what its producer is by now.
-            let holds = self.epoch_at_path(&open.key, producer);
-            if *epoch != 0 && *epoch < holds {
+            // Published, it would take the file back behind what its producer is by now; and its seqs would be taken for
+            // those of appends in the same epoch.
+            let (holds, last_seq) = self.producer_at_path(&open.key, producer);
+            if *epoch != 0 && (*epoch < holds || (*epoch == holds && last_seq > 0)) {
                 return Ok(Err(fenced(&open.key, producer, *epoch, holds)));
             }
         }
