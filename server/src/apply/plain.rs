@@ -320,8 +320,8 @@ pub fn barred(error: &io::Error) -> Option<&'static str> {
 #[must_use]
 pub fn foreign(key: &FileKey, what: &str) -> Refused {
     let text = format!(
-        "the plain file {key} {what}; Inkpot overwrites nothing: put it back as it was, or move it away and write to \
-         another path"
+        "the plain file {key} {what}; Inkpot overwrites nothing: take it as it is now (Adopt), put it back as it was, or \
+         move it away and write to another path"
     );
     Refused::new(ErrorReason::ForeignChange, text)
 }
