@@ -283,7 +283,7 @@ impl Book {
         };
         let Some(path) = path else { return false };
         match refused.reason {
-            R::IsADirectory => self.attempted.iter().any(|left| is_below(left, path)),
+            R::IsADirectory | R::DirectoryNotEmpty => self.attempted.iter().any(|left| is_below(left, path)),
             R::NotADirectory => self.attempted.iter().any(|left| is_below(path, left)),
             _ => false,
         }

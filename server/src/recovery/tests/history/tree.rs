@@ -409,7 +409,11 @@ impl Tree {
         }
         let Some(id) = source.filter(|id| self.files[id].created) else {
             let is_dir = self.check_vacant(ask.path) == Err(R::IsADirectory);
-            return Err(if is_dir { R::IsADirectory } else { R::FileNotFound });
+            return Err(match ask.deed {
+                _ if !is_dir => R::FileNotFound,
+                Deed::Delete => R::DirectoryNotEmpty,
+                _ => R::IsADirectory,
+            });
         };
         if ask.if_generation.is_some_and(|wanted| self.generations.get(&id) != Some(&wanted)) {
             return Err(R::GenerationChanged);
