@@ -8,7 +8,7 @@ use crate::{
     },
     shard::{
         listing::Query,
-        state::{Content, Remembered},
+        state::{Content, Remembered, Upload},
         testing::{key, name},
     },
 };
@@ -112,11 +112,26 @@ fn files_are_found_as_they_were_saved_also_after_power_loss() {
         Some(Seen { inode: u64::MAX, modified: UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789) });
     full.row.producers = 2;
     full.producers = vec![("".into(), producer(1, 0)), ("p".into(), producer(u64::MAX, 64))];
+    full.row.staged = true;
+    full.row.content = Content {
+        crc32c: Some(u32::MAX),
+        sealed: true,
+        compressed: Some(u64::MAX),
+        origin: Some(("p".into(), 3)),
+        began: 1_234,
+        rotated: Some((5, u64::MAX)),
+    };
     let bare = Stored { row: FileRow { created: false, end: 0, ..row("bare") }, ..stored("bare", 1) };
-    catalog.save(&changes(&[full.clone(), bare.clone()]), progress(9)).unwrap();
+    let mut upload = stored("upload", 3);
+    upload.row.content.crc32c = None;
+    upload.row.upload =
+        Some(Upload { replace: true, if_generation: Some(0), producer: Some("".into()), active_at: u64::MAX });
+    catalog.save(&changes(&[full.clone(), bare.clone(), upload.clone()]), progress(9)).unwrap();
     for loss in Loss::EVERY {
         let catalog = Catalog::open(&memory.power_loss(loss, 1), 0).unwrap();
         assert_eq!(catalog.progress().unwrap(), progress(9));
+        assert_eq!(catalog.uploads().unwrap(), std::slice::from_ref(&upload), "{loss:?}");
+        assert_eq!(catalog.by_key(&upload.row.key).unwrap(), None, "an upload has no path");
         for file in [&full, &bare] {
             assert_eq!(catalog.by_key(&file.row.key).unwrap().as_ref(), Some(file), "{loss:?}");
             assert_eq!(catalog.by_id(file.id).unwrap().as_ref(), Some(file), "{loss:?}");

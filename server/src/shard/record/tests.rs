@@ -13,6 +13,15 @@ fn append(file: u64, offset: u64, producer: Option<(&str, u64)>, data: &'static 
     Record::Append { id: id(file), offset, producer, crc32c: crc32c::crc32c(data), data: Bytes::from_static(data) }
 }
 
+fn chunk(file: u64, offset: u64, producer: Option<(&str, u64)>) -> Record {
+    let producer = producer.map(|(id, seq)| (id.into(), seq));
+    Record::Chunk { id: id(file), offset, len: 5, stored_crc32c: 6, producer, crc32c: 7 }
+}
+
+fn swap(compressed: Option<u64>) -> Record {
+    Record::Swap { id: id(1), next: id(2), generation: 3, len: u64::MAX, crc32c: u32::MAX, compressed }
+}
+
 fn encode(records: &[Record]) -> (Bytes, usize) {
     let mut encoder = Encoder::default();
     for record in records {
@@ -47,6 +56,26 @@ fn every_kind_of_record_is_read_as_it_was_written() {
         Record::Forget { id: id(2), producer: "".into() },
         append(2, u64::MAX, Some(("q", u64::MAX)), b""),
         append(1, 6, Some(("p", 2)), b"three"),
+        Record::Upload { key: key("u"), id: id(3), generation: 4, replace: true, if_generation: Some(0) },
+        chunk(3, 7, Some(("p", 1))),
+        chunk(3, 9, None),
+        Record::Publish { id: id(3) },
+        Record::Remove { id: id(3), heir: None },
+        Record::Remove { id: id(3), heir: Some((id(4), u64::MAX)) },
+        Record::Rename { id: id(1), to: key("b/c") },
+        Record::Rotate { id: id(1), to: key("a@1"), next: id(5), generation: 6, at: u64::MAX },
+        swap(Some(3)),
+        swap(None),
+        Record::Adopt { key: key("f"), id: id(6), generation: 7, len: 8, crc32c: u32::MAX, at: 9 },
+        Record::Seal { id: id(1) },
+        Record::Operation { id: id(1), producer: "p".into(), seq: u64::MAX, crc32c: 7 },
+        Record::Prepare { id: id(7), coordinator: 3, part: Part::Publish { upload: id(3) } },
+        Record::Prepare { id: id(7), coordinator: 3, part: Part::Leave { file: id(1) } },
+        Record::Decide { id: id(7), participants: vec![] },
+        Record::Decide { id: id(7), participants: vec![0, 1, u32::MAX] },
+        Record::Settle { id: id(7), commit: true },
+        Record::Settle { id: id(7), commit: false },
+        Record::Close { id: id(7) },
     ];
     assert_eq!(decoded(&encode(&records).0).unwrap(), records);
 }
@@ -151,15 +180,42 @@ fn record() -> impl Strategy<Value = Record> {
     let file = || (1..4u64).prop_map(id);
     let producer = || "[a-cä]{0,3}".prop_map(ProducerId::from);
     let data = prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from);
-    let by = prop::option::of((producer(), number()));
+    let by = || prop::option::of((producer(), number()));
+    let path = || "[a-z]{1,5}(/[a-z]{1,5}){0,2}".prop_map(|path| key(&path));
     prop_oneof![
-        1 => (file(), "[a-z]{1,5}(/[a-z]{1,5}){0,2}", number())
-            .prop_map(|(id, path, generation)| Record::Name { key: key(&path), id, generation }),
+        1 => (file(), path(), number()).prop_map(|(id, key, generation)| Record::Name { key, id, generation }),
         1 => file().prop_map(|id| Record::Create { id, at: 7 }),
         1 => (file(), producer(), number()).prop_map(|(id, producer, epoch)| Record::Epoch { id, producer, epoch }),
         1 => (file(), producer()).prop_map(|(id, producer)| Record::Forget { id, producer }),
-        4 => (file(), number(), by, any::<u32>(), data)
+        4 => (file(), number(), by(), any::<u32>(), data)
             .prop_map(|(id, offset, producer, crc32c, data)| Record::Append { id, offset, producer, crc32c, data }),
+        1 => (file(), path(), number(), any::<bool>(), prop::option::of(number())).prop_map(
+            |(id, key, generation, replace, if_generation)| Record::Upload { key, id, generation, replace, if_generation }
+        ),
+        2 => (file(), number(), number(), any::<u32>(), by()).prop_map(|(id, offset, len, crc32c, producer)| {
+            Record::Chunk { id, offset, len, stored_crc32c: !crc32c, producer, crc32c }
+        }),
+        1 => (file(), prop::option::of((file(), number()))).prop_map(|(id, heir)| Record::Remove { id, heir }),
+        1 => prop_oneof![file().prop_map(|id| Record::Publish { id }), file().prop_map(|id| Record::Seal { id })],
+        1 => (file(), path()).prop_map(|(id, to)| Record::Rename { id, to }),
+        1 => (file(), path(), file(), number(), number())
+            .prop_map(|(id, to, next, generation, at)| Record::Rotate { id, to, next, generation, at }),
+        1 => (file(), file(), number(), number(), any::<u32>(), prop::option::of(number())).prop_map(
+            |(id, next, generation, len, crc32c, compressed)| Record::Swap { id, next, generation, len, crc32c, compressed }
+        ),
+        1 => (path(), file(), number(), number(), any::<u32>(), number()).prop_map(
+            |(key, id, generation, len, crc32c, at)| Record::Adopt { key, id, generation, len, crc32c, at }
+        ),
+        1 => (file(), producer(), number(), any::<u32>())
+            .prop_map(|(id, producer, seq, crc32c)| Record::Operation { id, producer, seq, crc32c }),
+        1 => (file(), any::<u32>(), file(), any::<bool>()).prop_map(|(id, coordinator, file, leaves)| {
+            let part = if leaves { Part::Leave { file } } else { Part::Publish { upload: file } };
+            Record::Prepare { id, coordinator, part }
+        }),
+        1 => (file(), prop::collection::vec(any::<u32>(), 0..4))
+            .prop_map(|(id, participants)| Record::Decide { id, participants }),
+        1 => (file(), any::<bool>()).prop_map(|(id, commit)| Record::Settle { id, commit }),
+        1 => file().prop_map(|id| Record::Close { id }),
     ]
 }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod names;
+
 use super::*;
 use crate::shard::record::Record;
 use crate::shard::testing::{file, key};

@@ -101,6 +101,13 @@ impl Book {
         self.trees.drain(..self.trees.len() - 1);
     }
 
+    /// The uploads to a path have expired.
+    pub fn expire(&mut self, path: &str) {
+        self.trees = vec![self.tree().clone()];
+        let files = self.trees[0].files.values_mut();
+        files.filter(|file| file.path == path && file.upload.is_some()).for_each(|file| file.gone = true);
+    }
+
     pub fn waits(&self) -> bool {
         !self.queue.is_empty() || !self.jobs.is_empty()
     }
@@ -113,6 +120,7 @@ impl Book {
     pub fn went_to_stager(&mut self, names: &[(u32, Option<u64>)]) {
         for (channel, seq) in names {
             let is_it = |entry: &Entry| match (&entry.ask, seq) {
+                _ if entry.staged => false,
                 (Ask::Write { channel: number, seq, .. }, Some(wanted)) => (number, seq) == (channel, wanted),
                 (Ask::Finish { channel: number, .. }, None) => number == channel,
                 _ => false,
@@ -204,7 +212,7 @@ impl Book {
                     Some(file) => self.learn(tree, file, state.generation, &what),
                     None => assert_eq!(state.generation, 0, "{what}"),
                 }
-                self.take_fence(fenced, &what);
+                self.take_fence(tree, fenced, &what);
                 Some(Durability::Synced)
             }
             (Ok(Told::Acked { offset, duplicate, file }), Answer::Acked { generation, .. }) => {
@@ -234,8 +242,9 @@ impl Book {
                 Some(Durability::Synced)
             }
             (Err(reason), Answer::Refused(refused)) => {
-                let follows = refused.reason == R::EarlierSeqRefused && matches!(ask, Ask::Write { .. });
-                let is_dir = reason == R::FileNotFound && self.is_in_the_way(tree, ask, refused);
+                let follows = matches!(refused.reason, R::EarlierSeqRefused) && matches!(ask, Ask::Write { .. })
+                    || (reason, refused.reason) == (R::SequenceGap, R::UnknownProducer);
+                let is_dir = reason == R::FileNotFound && self.is_in_the_way(tree, ask, Some(reason), refused);
                 let is_it = is_dir || refused.reason == reason || follows || (self.faulty && is_of_a_fault(refused));
                 assert!(is_it, "{what}");
                 None
@@ -246,9 +255,12 @@ impl Book {
                     *tree = self.tree().clone();
                     tree.take_operator(ask);
                 }
+                if let Ask::Finish { channel, .. } = ask {
+                    tree.channels.remove(channel);
+                }
                 None
             }
-            (Ok(_), Answer::Refused(refused)) if self.is_in_the_way(tree, ask, refused) => {
+            (Ok(_), Answer::Refused(refused)) if self.is_in_the_way(tree, ask, None, refused) => {
                 *tree = self.tree().clone();
                 tree.take_operator(ask);
                 None
@@ -258,10 +270,10 @@ impl Book {
     }
 
     /// Whether something that nothing names may stand in the way.
-    fn is_in_the_way(&self, tree: &Tree, ask: &Ask, refused: &Refused) -> bool {
+    fn is_in_the_way(&self, tree: &Tree, ask: &Ask, reason: Option<R>, refused: &Refused) -> bool {
         let path = match ask {
             Ask::Open(open) => Some(open.path),
-            Ask::Operate(operate) if refused.reason == R::DirectoryNotEmpty => Some(operate.path),
+            Ask::Operate(operate) if reason == Some(R::FileNotFound) => Some(operate.path),
             Ask::Operate(Operate { deed: Deed::Rename { to, .. }, .. }) => Some(*to),
             Ask::Operate(operate) => Some(operate.path),
             Ask::Write { channel, .. } => tree.channels.get(channel).map(|channel| tree.files[&channel.file].path),
@@ -278,7 +290,7 @@ impl Book {
     }
 
     /// The channel that lost its producer is told before anything else.
-    fn take_fence(&mut self, fenced: Option<u32>, what: &str) {
+    fn take_fence(&mut self, tree: &Tree, fenced: Option<u32>, what: &str) {
         let Some(channel) = fenced else { return };
         let events = self.events.get_mut(&channel);
         let told = events.and_then(|events| {
@@ -288,7 +300,8 @@ impl Book {
             let at = events.iter().position(is_it)?;
             events.remove(at)
         });
-        assert!(told.is_some(), "channel {channel} was not told that it is fenced: {what}");
+        // What its content has lost the path to may have left memory.
+        assert!(told.is_some() || tree.is_cut_off(channel), "channel {channel} was not told that it is fenced: {what}");
     }
 
     fn learn(&mut self, tree: &mut Tree, file: u64, generation: u64, what: &str) {

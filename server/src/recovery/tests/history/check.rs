@@ -191,7 +191,13 @@ pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
     for max in [1, 3, 100] {
         let found = list(machine, max)?;
         let paths: Vec<&str> = found.iter().map(|summary| summary.path.as_str()).collect();
-        assert_eq!(paths, wanted.iter().map(|(path, _)| **path).collect::<Vec<_>>(), "listed in pages of {max}");
+        for path in PATHS {
+            let is_there = wanted.iter().any(|(wanted, _)| **wanted == path);
+            let (known, stored) = (machine.registry.lookup(&key(path)), machine.live().catalog.by_key(&key(path))?);
+            let what = format!("listed in pages of {max}; the registry says {known:?}, the catalog {stored:?}");
+            assert_eq!(paths.contains(&path), is_there, "{path} {what}");
+        }
+        assert!(paths.is_sorted() && paths.len() == wanted.len(), "{paths:?}");
         for ((path, id), summary) in wanted.iter().zip(&found) {
             let file = &tree.files[id];
             assert_eq!((summary.size, summary.sealed), (file.content.len() as u64, file.sealed), "{path}");

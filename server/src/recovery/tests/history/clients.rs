@@ -91,6 +91,10 @@ impl Clients {
         let mut operator = None;
         if rng.random_ratio(2, 3) {
             let producer = one_of(rng, &PRODUCERS);
+            if tree.upload_of(path, producer).is_some() {
+                // Of a producer with an upload to the path one is told that.
+                return Ok(());
+            }
             let (epoch, seq) = next(tree.at(path).map(|(_, file)| file), producer);
             let by = if rng.random_ratio(1, 10) { (producer, epoch + 1, 1) } else { (producer, epoch, seq) };
             self.signed.push((path, deed, by));
@@ -106,6 +110,9 @@ impl Clients {
         let Some((path, deed, by)) = (from < self.signed.len()).then(|| one_of(rng, &self.signed[from..])) else {
             return Ok(());
         };
+        if history.book.ahead().upload_of(path, by.0).is_some() {
+            return Ok(());
+        }
         history.operate(path, deed, Some(by), None)
     }
 }
@@ -126,6 +133,9 @@ fn wanted_epoch(file: Option<&File>, producer: &'static str, rng: &mut SmallRng)
 fn open_file(history: &mut History, rng: &mut SmallRng) {
     let tree = history.book.ahead();
     let (path, producer) = (one_of(rng, &PATHS), one_of(rng, &PRODUCERS));
+    if tree.upload_of(path, producer).is_some() {
+        return;
+    }
     let there = tree.at(path).map(|(_, file)| file);
     let by = rng.random_ratio(4, 5).then(|| wanted_epoch(there, producer, rng));
     history.open(path, Mode::Append, by);

@@ -7,7 +7,9 @@ mod book;
 mod check;
 mod clients;
 mod random;
+mod short;
 mod tree;
+mod uploads;
 
 use super::{
     machine::{Machine, OTHERS, Stop, config, key},

@@ -125,6 +125,11 @@ impl Tree {
         self.channels.get(&channel).is_some_and(|channel| channel.upload && !channel.published)
     }
 
+    /// Whether a channel's path leads to other content by now.
+    pub fn is_cut_off(&self, channel: u32) -> bool {
+        self.channels.get(&channel).is_none_or(|channel| self.check_path(channel).is_err())
+    }
+
     /// Makes the producer of an operation known that is refused for a fault then.
     pub fn take_operator(&mut self, ask: &Ask) {
         let Ask::Operate(Operate { path, operator: Some((name, epoch, seq)), .. }) = ask else { return };
@@ -404,7 +409,11 @@ impl Tree {
         }
         let Some(id) = source.filter(|id| self.files[id].created) else {
             let is_dir = self.check_vacant(ask.path) == Err(R::IsADirectory);
-            return Err(if is_dir { R::DirectoryNotEmpty } else { R::FileNotFound });
+            return Err(match ask.deed {
+                _ if !is_dir => R::FileNotFound,
+                Deed::Delete => R::DirectoryNotEmpty,
+                _ => R::IsADirectory,
+            });
         };
         if ask.if_generation.is_some_and(|wanted| self.generations.get(&id) != Some(&wanted)) {
             return Err(R::GenerationChanged);
