@@ -17,6 +17,8 @@ pub(super) struct Account {
     admission: Arc<Admission>,
     shard: u32,
     charged: HashMap<TenantName, (Arc<Tenant>, Usage)>,
+    /// Tenants that were charged since it was last corrected; what they were charged for may have been refused.
+    reserved: Vec<TenantName>,
 }
 
 impl Account {
@@ -24,7 +26,7 @@ impl Account {
     pub(super) fn new(admission: Arc<Admission>, shard: u32, files: &mut Files) -> Self {
         let charged = admission.take_charged(shard).into_iter();
         let charged = charged.map(|(name, charged)| (name.clone(), (admission.tenant(&name), charged)));
-        let mut account = Self { charged: charged.collect(), admission, shard };
+        let mut account = Self { charged: charged.collect(), admission, shard, reserved: Vec::new() };
         let there = files.usage().map(|(tenant, _)| tenant.clone());
         let tenants: HashSet<TenantName> = there.chain(account.charged.keys().cloned()).collect();
         tenants.into_iter().for_each(|tenant| account.settle_one(files, tenant));
@@ -57,6 +59,9 @@ impl Account {
         if tenant.stored.reserve(more).is_ok() {
             charged.bytes += more.bytes;
             charged.files += more.files;
+            if self.reserved.last() != Some(name) {
+                self.reserved.push(name.clone());
+            }
             return Ok(());
         }
         let (limit, has, most, what) = if more.files > 0 {
@@ -70,7 +75,7 @@ impl Account {
 
     /// Corrects what was charged to what is there.
     pub(super) fn settle(&mut self, files: &mut Files) {
-        for tenant in files.take_usage_changed() {
+        for tenant in files.take_usage_changed().into_iter().chain(std::mem::take(&mut self.reserved)) {
             self.settle_one(files, tenant);
         }
     }

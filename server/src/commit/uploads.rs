@@ -244,7 +244,11 @@ impl ShardWriter {
             let refused = self.no_channel(session.id, number);
             return self.answers.nack_channel(session, number, refused);
         };
-        let outcome = refused.map_or(Ok(()), Err).and_then(|()| self.end_upload(&channel, ending, now));
+        // After a refused chunk the staged file is shorter than what was sent: that says nothing against it.
+        let outcome = match refused.filter(|_| !channel.refused) {
+            Some(refused) => Err(refused),
+            None => self.end_upload(&channel, ending, now),
+        };
         self.drop_channel(session.id, number);
         match outcome {
             Ok(()) => {

@@ -297,6 +297,7 @@ impl<'a> Fold<'a> {
         for key in self.paths_taken(&record) {
             if let Some(displaced) = self.id_at(&key)? {
                 self.note_place(displaced);
+                self.note_exchange(displaced, self.place_of(id));
             }
         }
         let is_about_names = is_about_names(&record);
@@ -335,14 +336,19 @@ impl<'a> Fold<'a> {
         };
         let mut moved = Vec::new();
         for part in held.into_iter().flat_map(|held| held.parts) {
-            if let Some(displaced) = self.files.paths_of(&part).map(|key| self.id_at(&key)).transpose()?.flatten() {
+            let displaced = self.files.paths_of(&part).map(|key| self.id_at(&key)).transpose()?.flatten();
+            if let Some(displaced) = displaced {
                 self.note_place(displaced);
             }
             let (Part::Publish { upload: id } | Part::Leave { file: id }) = &part else {
                 let Part::Arrive { file, from } = part else { continue };
                 let location =
                     if file.row.content.compressed.is_some() { Location::Compressed } else { Location::Plain };
-                self.places.entry(file.id).or_default().push(Place { key: from, location });
+                let place = Place { key: from, location };
+                if let Some(displaced) = displaced {
+                    self.note_exchange(displaced, Some(place.clone()));
+                }
+                self.places.entry(file.id).or_default().push(place);
                 moved.push(file.id);
                 continue;
             };
@@ -393,16 +399,26 @@ impl<'a> Fold<'a> {
         self.files.insert(from_catalog(stored, view, self.ground.number));
     }
 
-    /// Notes where a file is before or after a record that names it.
-    fn note_place(&mut self, id: FileId) {
-        let Some(file) = self.files.get(id) else { return };
-        self.touched.insert(id);
+    /// Where a file is as decided so far.
+    fn place_of(&self, id: FileId) -> Option<Place> {
+        let file = self.files.get(id)?;
         let location = match (&file.upload, file.content.compressed) {
             (Some(_), _) => Location::Staged,
             (None, Some(_)) => Location::Compressed,
             (None, None) => Location::Plain,
         };
-        let place = Place { key: file.key.clone(), location };
+        Some(Place { key: file.key.clone(), location })
+    }
+
+    /// Notes that a file which is displaced may lie where the one comes from that displaces it: the two change places.
+    fn note_exchange(&mut self, displaced: FileId, place: Option<Place>) {
+        self.places.entry(displaced).or_default().extend(place);
+    }
+
+    /// Notes where a file is before or after a record that names it.
+    fn note_place(&mut self, id: FileId) {
+        let Some(place) = self.place_of(id) else { return };
+        self.touched.insert(id);
         let places = self.places.entry(id).or_default();
         if places.last() != Some(&place) {
             places.push(place);
