@@ -35,9 +35,11 @@ impl PlainFiles {
         }
         let (from, to) = (view.path_at(&place), view.path_at(&target));
         if let Err(error) = self.rename(&from, &to, target.location) {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
             return match self.fs().metadata(&from) {
                 Err(missing) if displaced(&missing).is_some() => Ok(Moved::Lost("was deleted".to_owned())),
-                _ if error.kind() == io::ErrorKind::AlreadyExists || displaced(&error).is_some() => Ok(Moved::Taken),
+                _ if error.kind() == io::ErrorKind::AlreadyExists => Ok(Moved::Taken),
+                _ if displaced(&error).is_some() && !is_missing => Ok(Moved::Taken),
                 _ => Err(error),
             };
         }
@@ -101,28 +103,25 @@ impl PlainFiles {
     /// # Errors
     /// Those of the file system.
     pub fn rename(&mut self, from: &str, to: &str, location: Location) -> io::Result<()> {
-        for _ in 1..TRIES {
-            self.keep_dir(parent(to))?;
-            match self.fs().rename(from, to, Existing::Keep) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && self.fs().metadata(from).is_ok() => {
-                    self.make_parents(to, location)?;
-                }
-                renamed => {
-                    self.note_change(parent(to));
-                    return renamed;
-                }
-            }
-        }
-        self.fs().rename(from, to, Existing::Keep)
+        self.try_rename(from, to, location, true)
     }
 
     /// As [`PlainFiles::rename`], of a file that is made again after a crash: its directories need not be durable.
     pub(super) fn rename_new(&mut self, from: &str, to: &str, location: Location) -> io::Result<()> {
+        self.try_rename(from, to, location, false)
+    }
+
+    fn try_rename(&mut self, from: &str, to: &str, location: Location, keep_dirs: bool) -> io::Result<()> {
         for _ in 1..TRIES {
+            if keep_dirs {
+                self.keep_dir(parent(to))?;
+            }
             match self.fs().rename(from, to, Existing::Keep) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && self.fs().metadata(from).is_ok() => {
-                    self.make_parents(to, location)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match self.fs().metadata(from) {
+                    Ok(_) => self.make_parents(to, location)?,
+                    Err(missing) if displaced(&missing).is_some() => return Err(error),
+                    Err(other) => return Err(other),
+                },
                 renamed => {
                     self.note_change(parent(to));
                     return renamed;

@@ -50,7 +50,7 @@ use std::{
 pub type Stop = Box<dyn Error + Send + Sync>;
 
 /// Channels from this number on are not the model's: what they are told is kept in [`Machine::told`].
-pub const OTHERS: u32 = 1_000;
+pub const OTHERS: u32 = 100_000;
 
 /// A channel as its client sees it.
 #[derive(Clone, Debug)]

@@ -91,7 +91,7 @@ impl Clients {
         let mut operator = None;
         if rng.random_ratio(2, 3) {
             let producer = one_of(rng, &PRODUCERS);
-            if tree.upload_of(path, producer).is_some() {
+            if uploads(history, path, producer) {
                 // Of a producer with an upload to the path one is told that.
                 return Ok(());
             }
@@ -110,11 +110,17 @@ impl Clients {
         let Some((path, deed, by)) = (from < self.signed.len()).then(|| one_of(rng, &self.signed[from..])) else {
             return Ok(());
         };
-        if history.book.ahead().upload_of(path, by.0).is_some() {
+        if uploads(history, path, by.0) {
             return Ok(());
         }
         history.operate(path, deed, Some(by), None)
     }
+}
+
+/// Whether a producer has an upload to a path, or may have if its end is refused: one is told of that then, and cannot
+/// see what it is in the file at the path.
+fn uploads(history: &History, path: &str, producer: &str) -> bool {
+    [history.book.ahead(), history.book.tree().clone()].iter().any(|tree| tree.upload_of(path, producer).is_some())
 }
 
 fn if_generation(tree: &Tree, path: &str, rng: &mut SmallRng) -> Option<u64> {
@@ -133,7 +139,7 @@ fn wanted_epoch(file: Option<&File>, producer: &'static str, rng: &mut SmallRng)
 fn open_file(history: &mut History, rng: &mut SmallRng) {
     let tree = history.book.ahead();
     let (path, producer) = (one_of(rng, &PATHS), one_of(rng, &PRODUCERS));
-    if tree.upload_of(path, producer).is_some() {
+    if uploads(history, path, producer) {
         return;
     }
     let there = tree.at(path).map(|(_, file)| file);

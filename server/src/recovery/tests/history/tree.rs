@@ -242,11 +242,21 @@ impl Tree {
             if let Some((id, _)) = self.at(open.path).filter(|(_, file)| file.origin == Some((name, epoch))) {
                 return Ok((id, true));
             }
+            let (held, last_seq) = self.producer_at(open.path, name);
+            if epoch != 0 && (epoch < held || (epoch == held && last_seq > 0)) {
+                return Err(R::ProducerFenced);
+            }
         }
         self.check_target(open.path, replace, open.if_generation)?;
         let producer = open.producer.map(|(name, _)| name);
         let upload = Upload { producer, replace, if_generation: open.if_generation };
         Ok((self.add(open.path, Some(upload)), false))
+    }
+
+    /// Epoch and last seq of a producer in the file at a path.
+    fn producer_at(&self, path: &str, name: &str) -> (u64, u64) {
+        let known = self.at(path).and_then(|(_, file)| file.producers.get(name));
+        known.map_or((0, 0), |known| (known.epoch, known.last_seq))
     }
 
     /// Gives the producer to an open. Returns its epoch, and the channel that it was taken from.
@@ -256,11 +266,12 @@ impl Tree {
         let Some((name, wanted)) = open.producer else { return Ok((0, None)) };
         let before = self.files[&id].producers.get(name).map(|known| known.hold);
         let fenced = self.channels.iter().find(|(_, channel)| Some(channel.hold) == before).map(|(number, _)| *number);
+        let at_path = if self.files[&id].upload.is_some() { self.producer_at(open.path, name).0 } else { 0 };
         let known = self.file(id).producers.entry(name).or_default();
         match (known.epoch, wanted) {
             (held, wanted) if wanted != 0 && wanted < held => return Err(R::ProducerFenced),
             (held, wanted) if wanted == held && held > 0 => {}
-            (held, 0) => *known = Producer { epoch: held + 1, ..Producer::default() },
+            (held, 0) => *known = Producer { epoch: held.max(at_path) + 1, ..Producer::default() },
             (_, wanted) => *known = Producer { epoch: wanted, ..Producer::default() },
         }
         known.hold = hold;
@@ -379,7 +390,10 @@ impl Tree {
         (file.upload, file.created) = (None, true);
         file.origin = producer.map(|name| (name, file.producers[name].epoch));
         for (name, known) in displaced {
-            file.producers.entry(name).or_insert(known);
+            let own = file.producers.entry(name).or_default();
+            if known.epoch > own.epoch {
+                *own = known;
+            }
         }
         Ok(())
     }
@@ -421,6 +435,7 @@ impl Tree {
         if let Some((name, epoch, seq)) = ask.operator {
             self.check_operator(id, name, epoch, seq)?;
         }
+        let was_sealed = self.files[&id].sealed;
         match ask.deed {
             Deed::Seal => self.file(id).sealed = true,
             Deed::Rename { to, .. } if to == ask.path => {}
@@ -433,7 +448,8 @@ impl Tree {
             Deed::Truncate { .. } if !ask.is_prepared => return Err(R::ShardClosed),
             Deed::Truncate { .. } | Deed::Delete => {}
         }
-        Ok(Told::Done { file: self.carry_out(id, ask), duplicate: false })
+        let duplicate = ask.deed == Deed::Seal && was_sealed;
+        Ok(Told::Done { file: self.carry_out(id, ask), duplicate })
     }
 
     fn check_operator(&mut self, id: u64, name: &'static str, epoch: u64, seq: u64) -> Result<(), R> {
