@@ -162,6 +162,8 @@ pub struct ShardWriter {
     steps: VecDeque<Step>,
     /// Sets that this shard may not decide to happen any more: somebody was told that they do not.
     refused_sets: HashSet<SetId>,
+    /// Sets that were under way when the shard opened.
+    recovered_sets: HashSet<SetId>,
     /// Makes generations of this folder other ones than those of any other.
     salt: u64,
     /// What tenants are charged for.
@@ -200,7 +202,8 @@ impl ShardWriter {
         let Recovered { catalog, mut files, plain, log, running, salt } = recovered;
         let account = Account::new(admission, &mut files);
         backlog.set_synced(log.synced_sequence());
-        let writer = Self {
+        let recovered_sets = files.sets().ids();
+        Self {
             number: metrics.number,
             fs,
             config,
@@ -232,6 +235,7 @@ impl ShardWriter {
             expiry_due: false,
             frozen: FastMap::default(),
             refused_sets: HashSet::new(),
+            recovered_sets,
             steps: VecDeque::new(),
             salt,
             account,
@@ -246,9 +250,7 @@ impl ShardWriter {
             oldest: None,
             traces: Vec::new(),
             trace: None,
-        };
-        writer.hold_recovered();
-        writer
+        }
     }
 
     /// Tells which channels a failure took away.
@@ -408,6 +410,12 @@ impl ShardWriter {
             && self.staging == 0
             && self.files.is_unchanged()
             && mark.sequence <= self.log.synced_sequence()
+    }
+
+    /// What the shard knows.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The log, to prepare its next segment elsewhere.

@@ -330,7 +330,7 @@ impl ShardWriter {
 
     fn find_or_name(&mut self, key: &FileKey) -> Result<Result<FileId, Refused>, CatalogError> {
         if let Some(id) = self.load(key)? {
-            return Ok(Ok(id));
+            return Ok(self.check_frozen(key).map(|()| id));
         }
         let vacant = self.check_lock(key).and_then(|()| check_vacant(self.fs.as_ref(), key, self.number));
         if let Err(refused) = vacant {
@@ -369,9 +369,11 @@ impl ShardWriter {
         let Some(stored) = stored else { return Ok(None) };
         let id = stored.id;
         // Readers may have a view of it since before a recovery in place.
-        let view = self.registry.get(key).filter(|view| view.id == id);
+        let view = self.registry.view_of(key, id);
         let file = from_catalog(stored, view, self.number);
-        self.registry.insert(Arc::clone(&file.view));
+        if self.files.sets().lock_of(key).is_none() {
+            self.registry.insert(Arc::clone(&file.view));
+        }
         self.files.insert(file);
         Ok(Some(id))
     }

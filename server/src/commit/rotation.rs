@@ -54,6 +54,8 @@ impl ShardWriter {
         let policy = channel.rotation.as_ref()?;
         let body = write.body.as_ref().ok()?;
         let file = self.files.get(channel.file)?;
+        // What a set is about to put in its place is told of from the moment on that the set happens.
+        self.check_lock(&file.key).ok()?;
         let (len, at) = (body.data.len() as u64, SystemTime::now());
         // Of an upload that was published nobody knows the time; it is as new as can be.
         let began = Some(file.content.began).filter(|began| *began > 0).map(Duration::from_millis);
@@ -108,7 +110,11 @@ impl ShardWriter {
 
     /// Whether anything has a path, or the name that its compressed file would have.
     fn is_taken(&self, key: &FileKey) -> bool {
-        let is_known = || self.files.id_of(key).is_some() || !matches!(self.catalog.by_key(key), Ok(None));
+        let is_known = || {
+            self.files.id_of(key).is_some()
+                || self.check_lock(key).is_err()
+                || !matches!(self.catalog.by_key(key), Ok(None))
+        };
         let is_there = || check_vacant(self.fs.as_ref(), key, self.number).is_err();
         is_known() || is_there() || self.fs.metadata(&(key.plain_path() + COMPRESSED_SUFFIX)).is_ok()
     }
