@@ -7,9 +7,7 @@
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use inkpot_client::{
-    Client, ErrorReason, OpenOptions, Producer, RenameOptions, UploadMode, UploadOptions,
-};
+use inkpot_client::{Client, ErrorReason, OpenOptions, Producer, RenameOptions, UploadMode, UploadOptions};
 use inkpot_proto::v1::{ListRequest, Operator, StatRequest};
 use inkpot_tests::harness::{
     server::{Server, Setup},
@@ -92,7 +90,11 @@ fn versions(set: usize, sizes: &[(usize, u64)]) -> Vec<bool> {
     let version = |(file, size): &(usize, u64)| {
         let before = if set % 2 == 1 { content(set - 1, *file).len() as u64 } else { 0 };
         let after = content(set, *file).len() as u64;
-        assert!([before, after].contains(size), "{} has {size} bytes, not {before} or {after}", path(target(set), *file));
+        assert!(
+            [before, after].contains(size),
+            "{} has {size} bytes, not {before} or {after}",
+            path(target(set), *file)
+        );
         *size == after
     };
     sizes.iter().map(version).collect()
@@ -221,16 +223,13 @@ fn place(n: usize) -> String {
 async fn wander(client: Client, shared: Arc<Shared>, renames: usize) {
     let session = client.session().await;
     for n in 0..renames {
-        let options = OpenOptions {
-            producer: Producer::Named { id: "p".to_owned(), epoch: None },
-            ..OpenOptions::default()
-        };
+        let options =
+            OpenOptions { producer: Producer::Named { id: "p".to_owned(), epoch: None }, ..OpenOptions::default() };
         let mut writer = session.open(&place(n), options).await.unwrap();
         writer.write(Bytes::from(format!("line {n}\n"))).await.unwrap();
         writer.finish().await.unwrap();
         let state = client.write_state(&place(n), "p").await.unwrap();
-        let operator =
-            Operator { producer_id: "p".to_owned(), producer_epoch: state.epoch, seq: state.last_seq + 1 };
+        let operator = Operator { producer_id: "p".to_owned(), producer_epoch: state.epoch, seq: state.last_seq + 1 };
         let options = RenameOptions { operator: Some(operator), ..RenameOptions::default() };
         while let Err(error) = client.files().rename(&place(n), &place(n + 1), options.clone()).await {
             assert_eq!(error.reason(), Some(ErrorReason::BeingDecided), "rename {n}: {error:?}");
