@@ -6,6 +6,7 @@ use crate::{
     commit::driver::{self, Running, Spec},
     config::Config,
     datadir::{self, DataDir, DataDirError, Opening},
+    keeper::Keeper,
     lifecycle,
     rpc::{Services, serve},
     sets::resolver,
@@ -70,11 +71,12 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let Data { fs, shards, salt } = open_data(&config)?;
     let config = Arc::new(with_room_for_descriptors(config, shards));
     let admission = Arc::new(Admission::new(Arc::clone(&config)));
+    admission.expect_counts(shards);
     let metrics: Vec<_> = (0..shards).map(|number| telemetry.shard(number)).collect();
     let tenants: Arc<dyn Tenants> = Arc::clone(&admission) as Arc<dyn Tenants>;
     telemetry.observe(&config, &metrics, &tenants, Arc::clone(&fs));
     let mut running = Vec::new();
-    for (number, metrics) in (0..shards).zip(metrics) {
+    for (number, metrics) in (0..shards).zip(metrics.iter().cloned()) {
         let (fs, config, admission) = (Arc::clone(&fs), Arc::clone(&config), Arc::clone(&admission));
         running.push(driver::start(Spec { number, fs, config, admission, metrics, salt })?);
     }
@@ -83,6 +85,16 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let tasks = TaskTracker::new();
     let services = Services::new(handles, admission, Arc::clone(&config), fs, drain.clone(), tasks.clone(), telemetry);
     let services = Arc::new(services);
+    let keeper = Keeper {
+        shards: Arc::clone(&services.shards),
+        metrics,
+        admission: Arc::clone(&services.admission),
+        config: Arc::clone(&config),
+        audit: Arc::clone(&services.audit),
+        fs: Arc::clone(&services.fs),
+        drain: drain.clone(),
+    };
+    tasks.spawn(keeper.run());
     let (health, health_service) = tonic_health::server::health_reporter();
     let watching: Vec<_> = running.iter().map(|shard| shard.health.clone()).collect();
     resolver::start(&services.sets, watching.clone(), &drain, &tasks);

@@ -4,11 +4,13 @@
 pub mod admission;
 pub mod app;
 pub mod apply;
+pub mod audit;
 pub mod catalog;
 pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod datadir;
+pub mod keeper;
 pub mod lifecycle;
 pub mod policy;
 pub mod recovery;

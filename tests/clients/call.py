@@ -11,16 +11,16 @@ from inkpot.v1.write_pb2_grpc import WriteServiceStub
 _, endpoint, method = sys.argv
 channel = connect(endpoint)
 writes, files = WriteServiceStub(channel), FileServiceStub(channel)
-calls = {
-    "GetWriteState": lambda: writes.GetWriteState(write_pb2.GetWriteStateRequest()),
-    "Append": lambda: writes.Append(write_pb2.AppendRequest()),
-    "Write": lambda: list(writes.Write(iter([write_pb2.WriteRequest()]))),
-    "Stat": lambda: files.Stat(file_pb2.StatRequest()),
-    "List": lambda: files.List(file_pb2.ListRequest()),
-    "Read": lambda: list(files.Read(file_pb2.ReadRequest())),
+streams = {
+    "Write": lambda: writes.Write(iter([write_pb2.WriteRequest()])),
+    "Read": lambda: files.Read(file_pb2.ReadRequest()),
 }
 try:
-    calls[method]()
+    if method in streams:
+        list(streams[method]())
+    else:
+        service, messages = (files, file_pb2) if hasattr(files, method) else (writes, write_pb2)
+        getattr(service, method)(getattr(messages, f"{method}Request")())
     print("OK")
 except grpc.RpcError as error:
     print(error.code().name)

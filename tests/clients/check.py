@@ -1,6 +1,6 @@
 """The examples of one language against a real server: what they print, and what is in the files then.
 
-    check.py NAME APPEND TAIL       the last two are command lines; INKPOTD names the server
+    check.py NAME APPEND TAIL UPLOAD       the last three are command lines; INKPOTD names the server
 """
 
 import os
@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 
+import uploads
 from process import Failed, Program, Server, difference, expect
 
 OPENED = re.compile(r"opened after line (\d+)")
@@ -35,14 +36,17 @@ class Text:
 
 
 class Example:
-    def __init__(self, append, tail):
-        self._append, self._tail = shlex.split(append), shlex.split(tail)
+    def __init__(self, append, tail, upload):
+        self._append, self._tail, self._upload = shlex.split(append), shlex.split(tail), shlex.split(upload)
 
     def append(self, server, path, text):
         return Program([*self._append, server.endpoint, path, "producer-1", text.file])
 
     def tail(self, server, path):
         return Program([*self._tail, server.endpoint, path])
+
+    def upload(self, server, path, content, producer="producer-1"):
+        return Program([*self._upload, server.endpoint, path, producer, content.file])
 
 
 def lives(said, text):
@@ -154,8 +158,8 @@ def wait_for_tail(tail, text):
 
 def check_a_bad_path_is_refused_with_its_reason(example, server):
     text = Text(server, "bad.txt", 1)
-    for program in (example.append(server, "a/../b.log", text), example.tail(server, "a/../b.log")):
-        with program:
+    for run in (example.append, example.tail, example.upload):
+        with run(server, "a/../b.log", *([] if run == example.tail else [text])) as program:
             code, said = program.wait_for_end(), bytes(program.err).decode()
             expect(code == 1, f"it ends with {code}")
             expect(said.startswith("INVALID_ARGUMENT INVALID_PATH: path "), f"code and reason, not {said!r}")
@@ -170,17 +174,18 @@ CHECKS = [
     check_append_and_tail_survive_a_restart_of_the_server,
     check_tail_gets_what_comes_later,
     check_a_bad_path_is_refused_with_its_reason,
+    *uploads.CHECKS,
 ]
 
 
 def main():
-    _, name, append, tail = sys.argv
+    _, name, append, tail, upload = sys.argv
     with Server(os.environ["INKPOTD"]) as server:
         for check in CHECKS:
             began = time.monotonic()
             what = check.__name__.removeprefix("check_").replace("_", " ")
             try:
-                check(Example(append, tail), server)
+                check(Example(append, tail, upload), server)
             except Failed as why:
                 sys.exit(f"{name}: {what}: FAILED: {why}")
             print(f"{name}: {what}: ok, {time.monotonic() - began:.1f} s", flush=True)

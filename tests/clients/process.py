@@ -9,9 +9,10 @@ import time
 
 BOUND = 60  # seconds that anything may take on a machine that is busy with other tests
 
-# Slow enough that a kill in the middle is in the middle: about 100 lines in 20 ms, whatever the client can do.
+# Slow enough that a kill in the middle is in the middle: about 100 appends in 20 ms, whatever the client can do.
 CONFIG = """
 [limits]
+record_bytes = "1KiB"
 session_appends_in_flight = 100
 [flush]
 records = 1000
@@ -139,10 +140,17 @@ class Server:
         code = self.program.wait_for_end()
         expect(code == 0, f"inkpotd ends with {code}")
 
+    def is_there(self, path):
+        """Whether there is a plain file."""
+        return os.path.exists(self._plain_file(path))
+
+    def _plain_file(self, path):
+        return f"{self.folder.name}/data/files/default/{path}"
+
     def plain(self, path):
         """Content of the plain file; nothing while there is none."""
         try:
-            with open(f"{self.folder.name}/data/files/default/{path}", "rb") as file:
+            with open(self._plain_file(path), "rb") as file:
                 return file.read()
         except FileNotFoundError:
             return b""

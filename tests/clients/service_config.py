@@ -13,9 +13,9 @@ import sys
 import grpc
 from process import BOUND, Failed, Program, expect
 
-REPEATED = ["GetWriteState", "Stat", "List", "Read"]
-# An append without a producer must not be sent twice, and no service config can see whether it has one.
-NOT_REPEATED = ["Append", "Write"]
+REPEATED = ["GetWriteState", "Stat", "List", "CommitFiles", "Read"]
+# What has no producer must not be sent twice, and no service config can see whether it has one.
+NOT_REPEATED = ["Append", "Delete", "DeletePrefix", "Rename", "Truncate", "Seal", "Adopt", "Write"]
 
 
 class Refusing(grpc.GenericRpcHandler):
@@ -47,7 +47,7 @@ class Refusing(grpc.GenericRpcHandler):
 @contextlib.contextmanager
 def serving(handler, port=0):
     """A server with this handler; gives its port."""
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
     server.add_generic_rpc_handlers([handler])
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()

@@ -2,11 +2,11 @@
 //! writes; and what has expired.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::{ErrorReason as Reason, Finish, FinishAction, Open, Opened};
+use inkpot_proto::v1::{CommitFilesRequest, ErrorReason as Reason, Finish, FinishAction, Open, Opened, UploadPart};
 use inkpot_tests::{
     Server, Setup,
     harness::{
-        PATIENCE, assert_nack,
+        PATIENCE, assert_nack, assert_refused,
         files::{assert_absent, assert_content, staged_files, stat, write_state},
         session::{append, finish, open_as, unary},
         upload::{bytes, create, create_as, replace_as, send_chunks},
@@ -262,6 +262,62 @@ async fn append_channel_of_the_producer_is_apart_from_its_upload() {
     assert_content(&server, "f", b"append 1\nappend 2\n").await;
     session.finish(2).await.unwrap();
     assert_content(&server, "f", b"upload\n").await;
+}
+
+#[tokio::test]
+async fn upload_never_leads_behind_the_epoch_that_its_producer_has_at_the_path() {
+    let server = Server::start(Setup::default());
+    let mut session = server.session().await;
+    session.opened(open_as(1, "f", "p", 4)).await;
+    session.write(1, 1, "append\n").await.unwrap();
+    let nack = session.open(replace_as(2, "f", "p", 3)).await.unwrap_err();
+    assert_nack(&nack, 2, 0, PRECONDITION, Reason::ProducerFenced);
+    assert_eq!(nack.current_epoch, Some(4));
+    // One that the server allots is new: what was published before cannot be taken for this upload.
+    for (epoch, content) in [(5, "first\n"), (6, "second\n")] {
+        let opened = session.opened(replace_as(2, "f", "p", 0)).await;
+        assert_eq!((opened.epoch, opened.last_seq, opened.published), (epoch, 0, false), "{opened:?}");
+        session.write(2, 1, content).await.unwrap();
+        session.finish(2).await.unwrap();
+        assert_content(&server, "f", content.as_bytes()).await;
+    }
+    let opened = session.opened(replace_as(2, "f", "p", 0)).await;
+    assert_eq!(opened.epoch, 7);
+    session.end(finish(2, FinishAction::Abort)).await.unwrap();
+    resumes_at(&session.opened(replace_as(2, "f", "p", 7)).await, 0, 0);
+    // Appends of a higher epoch, meanwhile, keep it when the upload is published.
+    session.write(2, 1, "third\n").await.unwrap();
+    session.opened(open_as(3, "f", "p", 9)).await;
+    session.write(3, 1, "append\n").await.unwrap();
+    session.finish(2).await.unwrap();
+    assert_content(&server, "f", b"third\n").await;
+    let state = write_state(&server, "f", "p").await;
+    assert_eq!((state.epoch, state.last_seq), (9, 1), "{state:?}");
+    let nack = session.open(open_as(2, "f", "p", 8)).await.unwrap_err();
+    assert_nack(&nack, 2, 0, PRECONDITION, Reason::ProducerFenced);
+}
+
+#[tokio::test]
+async fn set_names_uploads_that_are_gone_or_still_open() {
+    let server = Server::start(expiring());
+    let mut session = server.session().await;
+    session.opened(create_as(1, "held", "p", 1)).await;
+    session.opened(create_as(2, "left", "p", 1)).await;
+    session.end(finish(2, FinishAction::LeaveOpen)).await.unwrap();
+    let publish = async |path: &str| {
+        let part = UploadPart { path: path.into(), producer_id: "p".into(), ..UploadPart::default() };
+        server.files().commit_files(CommitFilesRequest { uploads: vec![part] }).await.map(|_| ())
+    };
+    assert_refused(&publish("held").await.unwrap_err(), PRECONDITION, Reason::UploadOpen);
+    assert_refused(&publish("never").await.unwrap_err(), Code::NotFound, Reason::UploadNotFound);
+    wait::until_async("the upload that was left has expired", PATIENCE, async || {
+        !write_state(&server, "left", "p").await.upload
+    })
+    .await;
+    assert_refused(&publish("left").await.unwrap_err(), Code::NotFound, Reason::UploadNotFound);
+    session.end(finish(1, FinishAction::LeaveOpen)).await.unwrap();
+    publish("held").await.unwrap();
+    assert_content(&server, "held", b"").await;
 }
 
 fn expiring() -> Setup {

@@ -1,4 +1,4 @@
-// What both examples need: clients of the two services, and what to do about an error.
+// What the examples need: clients of the two services, and what to do about an error.
 import { readFileSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';

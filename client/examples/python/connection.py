@@ -1,4 +1,4 @@
-"""What both examples need: a channel, and what to do about an error."""
+"""What the examples need: a channel, and what to do about an error."""
 import pathlib
 import sys
 import time

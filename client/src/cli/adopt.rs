@@ -57,8 +57,10 @@ pub(crate) async fn run(global: &GlobalArgs, args: Args) -> Result<Exit, Failure
     let mut steps = pin!(files.adopt(args.path.trim_end_matches('/'), options));
     let mut sum = Adopted { path: args.path.clone(), ..Adopted::default() };
     while let Some(step) = steps.next().await {
-        let advice = "; the same again takes the rest";
-        let step = step.map_err(|error| Failure::writing(&args.path, &error).with_advice(advice))?;
+        let step = step.map_err(|error| {
+            let advice = if error.retryable() { "; the same again takes the rest" } else { "" };
+            Failure::writing(&args.path, &error).with_advice(advice)
+        })?;
         sum.adopted += u64::from(step.adopted);
         sum.adopted_bytes += step.adopted_bytes;
         sum.not_adopted += step.not_adopted.len() as u64;

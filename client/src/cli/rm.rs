@@ -205,7 +205,10 @@ async fn remove_below(files: &Files, format: Format, prefix: &str, args: &Args) 
     };
     bar.finish_and_clear();
     let told = output::answer(format, &Below { prefix, removed, removed_bytes }).await;
-    ended.map_err(|error| Failure::writing(shown, &error).with_advice("; the same again removes the rest"))?;
+    ended.map_err(|error| {
+        let advice = if error.retryable() { "; the same again removes the rest" } else { "" };
+        Failure::writing(shown, &error).with_advice(advice)
+    })?;
     told
 }
 

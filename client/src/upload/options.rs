@@ -7,7 +7,7 @@ use inkpot_proto::{
 };
 
 const CHUNK_BYTES: u64 = 1 << 20;
-const WINDOW_BYTES: u64 = 16 << 20;
+const WINDOW_BYTES: u64 = 8 << 20;
 
 /// What an upload does with a file that is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl UploadMode {
 }
 
 /// How an upload is begun, or gone on with. The default: replaces, SYNCED, waiting at limits, no framing, a producer of its
-/// own, chunks of 1 MiB, at most 16 MiB in memory.
+/// own, chunks of 1 MiB, at most 8 MiB in memory.
 #[derive(Clone, Debug)]
 pub struct UploadOptions {
     /// Whether there may be a file already.
@@ -50,7 +50,7 @@ pub struct UploadOptions {
     /// Size of a chunk in bytes: what is acknowledged, or sent again, at a time. Lowered to what the server takes, and to
     /// half of `window_bytes`. At least 1. Default: 1 MiB.
     pub chunk_bytes: u64,
-    /// Most bytes that are in memory, gathered or not acknowledged yet. At least 2. Default: 16 MiB.
+    /// Most bytes that are in memory, gathered or not acknowledged yet. At least 2. Default: 8 MiB.
     pub window_bytes: u64,
 }
 

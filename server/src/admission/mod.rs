@@ -13,7 +13,7 @@ use crate::{
 };
 use inkpot_proto::{path::TenantName, v1::ErrorReason};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -101,6 +101,10 @@ pub struct Admission {
     config: Arc<Config>,
     memory: Arc<Memory>,
     tenants: Mutex<HashMap<TenantName, Arc<Tenant>>>,
+    /// What shards that recover had charged their tenants for.
+    charged: Mutex<HashMap<u32, Vec<(TenantName, Stored)>>>,
+    /// Shards of which it is not known yet what tenants store there.
+    uncounted: Mutex<HashSet<u32>>,
 }
 
 impl Admission {
@@ -110,7 +114,13 @@ impl Admission {
         let limit = config.memory.writes_bytes;
         let memory =
             Memory { limit, bytes: Semaphore::new(permits(limit)), waiting: AtomicU32::new(0), hurry: Notify::new() };
-        Self { config, memory: Arc::new(memory), tenants: Mutex::default() }
+        Self {
+            config,
+            memory: Arc::new(memory),
+            tenants: Mutex::default(),
+            charged: Mutex::default(),
+            uncounted: Mutex::default(),
+        }
     }
 
     /// The tenant of that name. Names come from authenticated identities, so there are only as many as configured.
@@ -139,6 +149,33 @@ impl Admission {
         });
         tenants.insert(name.clone(), Arc::clone(&tenant));
         tenant
+    }
+
+    /// Until each of these shards has told, limits of what is stored let nothing more in.
+    pub fn expect_counts(&self, shards: u32) {
+        self.uncounted.lock().unwrap_or_else(PoisonError::into_inner).extend(0..shards);
+    }
+
+    /// A shard has told what is stored there, or cannot: what it has does not count then.
+    pub fn counted(&self, shard: u32) {
+        self.uncounted.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+    }
+
+    /// Whether it is not known of some shard yet what is stored there.
+    #[must_use]
+    pub fn is_counting(&self) -> bool {
+        !self.uncounted.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Keeps what a shard has charged while it recovers.
+    pub fn keep_charged(&self, shard: u32, charged: Vec<(TenantName, Stored)>) {
+        self.charged.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, charged);
+    }
+
+    /// What a shard had charged before it recovered.
+    #[must_use]
+    pub fn take_charged(&self, shard: u32) -> Vec<(TenantName, Stored)> {
+        self.charged.lock().unwrap_or_else(PoisonError::into_inner).remove(&shard).unwrap_or_default()
     }
 
     /// Whether no permit is out: every semaphore is full. True whenever nothing is in flight.

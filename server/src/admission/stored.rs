@@ -49,6 +49,12 @@ impl StoredTotals {
         self.files.fetch_add(after.files.wrapping_sub(before.files), Ordering::Relaxed);
     }
 
+    /// Whether there is a limit.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.bytes_limit != u64::MAX || self.files_limit != u64::MAX
+    }
+
     /// Bytes that are stored.
     #[must_use]
     pub fn bytes(&self) -> u64 {

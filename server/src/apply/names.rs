@@ -9,8 +9,8 @@ use crate::{datadir::layout, shard::ids::FileId};
 use inkpot_wal::fs::{Access, Attributes, Existing, parent};
 use std::io;
 
-/// How often a move is tried when its directory vanishes meanwhile: another shard may find it empty, and remove it.
-const TRIES: usize = 16;
+/// How often something is tried when its directory vanishes meanwhile: another shard may find it empty, and remove it.
+pub(super) const TRIES: usize = 16;
 
 /// How a move went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ impl PlainFiles {
     fn exchange(&mut self, new: &FileView, old: &FileView, target: &Place) -> io::Result<bool> {
         let (mut place, mut old_place) = (new.place_mut(), old.place_mut());
         let (from, to) = (new.path_at(&place), old.path_at(&old_place));
+        self.keep_dir(parent(&to))?;
         match self.fs().rename(&from, &to, Existing::Exchange) {
             // Missing, a directory, or a file system that cannot.
             Err(error) if displaced(&error).is_some() || error.kind() == io::ErrorKind::Unsupported => {
@@ -95,11 +96,28 @@ impl PlainFiles {
         Ok(true)
     }
 
-    /// Renames without overwriting anything, and makes the directories that the new name needs.
+    /// Renames without overwriting anything, and makes the directories that the new name needs, durably.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn rename(&mut self, from: &str, to: &str, location: Location) -> io::Result<()> {
+        for _ in 1..TRIES {
+            self.keep_dir(parent(to))?;
+            match self.fs().rename(from, to, Existing::Keep) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && self.fs().metadata(from).is_ok() => {
+                    self.make_parents(to, location)?;
+                }
+                renamed => {
+                    self.note_change(parent(to));
+                    return renamed;
+                }
+            }
+        }
+        self.fs().rename(from, to, Existing::Keep)
+    }
+
+    /// As [`PlainFiles::rename`], of a file that is made again after a crash: its directories need not be durable.
+    pub(super) fn rename_new(&mut self, from: &str, to: &str, location: Location) -> io::Result<()> {
         for _ in 1..TRIES {
             match self.fs().rename(from, to, Existing::Keep) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && self.fs().metadata(from).is_ok() => {
@@ -140,8 +158,11 @@ impl PlainFiles {
         let mut dir = parent(path);
         self.note_change(dir);
         let root = format!("{}/{}", layout::FILES, place.key.tenant);
-        while place.location != Location::Staged && dir.len() > root.len() && self.fs().remove_dir(dir).is_ok() {
-            self.forget_dir(dir);
+        while place.location != Location::Staged && dir.len() > root.len() {
+            match self.fs().remove_dir(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return,
+                _ => self.forget_dir(dir),
+            }
             dir = parent(dir);
             self.note_change(dir);
         }

@@ -1,7 +1,10 @@
 //! Plain files: making them, and noticing what other programs did to them. Identity is the id in the inode plus the
 //! inode number, never the path alone.
 
-use super::view::{FileView, Location, Seen, staged_path};
+use super::{
+    names::TRIES,
+    view::{FileView, Location, Seen, staged_path},
+};
 use crate::shard::ids::{FileId, FileKey};
 use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
 use inkpot_wal::{
@@ -23,6 +26,8 @@ pub struct PlainFiles {
     file: Attributes,
     dir: Attributes,
     known_dirs: HashSet<String>,
+    /// Directories whose names are durable, with those of the directories above them.
+    kept_dirs: HashSet<String>,
     /// Directories whose names changed and that the next checkpoint has to sync.
     changed_dirs: BTreeSet<String>,
 }
@@ -34,7 +39,15 @@ impl PlainFiles {
     /// Files and directories get these attributes.
     #[must_use]
     pub fn new(fs: Arc<dyn FileSystem>, shard: u32, file: Attributes, dir: Attributes) -> Self {
-        Self { fs, shard, file, dir, known_dirs: HashSet::new(), changed_dirs: BTreeSet::new() }
+        Self {
+            fs,
+            shard,
+            file,
+            dir,
+            known_dirs: HashSet::new(),
+            kept_dirs: HashSet::new(),
+            changed_dirs: BTreeSet::new(),
+        }
     }
 
     /// Where everything lies.
@@ -50,11 +63,13 @@ impl PlainFiles {
     /// Directories may not be there any more.
     pub(super) fn forget_dirs(&mut self) {
         self.known_dirs.clear();
+        self.kept_dirs.clear();
     }
 
     /// A directory is not there any more.
     pub(super) fn forget_dir(&mut self, dir: &str) {
         self.known_dirs.remove(dir);
+        self.kept_dirs.remove(dir);
         self.changed_dirs.remove(dir);
     }
 
@@ -68,7 +83,7 @@ impl PlainFiles {
         let path = key.plain_path();
         self.make_dirs(parent(&path), self.dir)?;
         let file = self.stage(&staged, id)?;
-        if let Err(error) = self.rename(&staged, &path, Location::Plain) {
+        if let Err(error) = self.rename_new(&staged, &path, Location::Plain) {
             // What stays in staging is removed at the next start.
             let _ = self.fs.remove_file(&staged);
             return Err(error);
@@ -126,6 +141,25 @@ impl PlainFiles {
         Ok(file)
     }
 
+    /// Makes the names of a directory and of those above it durable, before content is moved there that lies nowhere
+    /// else: a sync of the directory that it leaves would let go of it there.
+    pub(super) fn keep_dir(&mut self, dir: &str) -> io::Result<()> {
+        let mut at = dir;
+        while !parent(at).is_empty() && !self.kept_dirs.contains(at) {
+            match self.fs.sync_dir(parent(at)) {
+                // It is made when it is missed.
+                Err(error) if displaced(&error).is_some() => return Ok(()),
+                synced => synced?,
+            }
+            if self.kept_dirs.len() >= MAX_KNOWN_DIRS {
+                self.kept_dirs.clear();
+            }
+            self.kept_dirs.insert(at.to_owned());
+            at = parent(at);
+        }
+        Ok(())
+    }
+
     pub(super) fn make_dirs(&mut self, dir: &str, attributes: Attributes) -> io::Result<()> {
         if dir.is_empty() || self.known_dirs.contains(dir) {
             return Ok(());
@@ -134,15 +168,7 @@ impl PlainFiles {
             Ok(found) if found.kind == Kind::Directory => {}
             Ok(found) if found.kind == Kind::File => return Err(Errno::NOTDIR.into()),
             Ok(_) => return Err(Errno::LOOP.into()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_dirs(parent(dir), attributes)?;
-                match self.fs.create_dir(dir, attributes) {
-                    Ok(()) => self.note_change(parent(dir)),
-                    // Another shard was quicker.
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.note_change(parent(dir)),
-                    Err(error) => return Err(error),
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_dir(dir, attributes)?,
             Err(error) => return Err(error),
         }
         if self.known_dirs.len() >= MAX_KNOWN_DIRS {
@@ -151,6 +177,41 @@ impl PlainFiles {
         self.known_dirs.insert(dir.to_owned());
         Ok(())
     }
+
+    /// Makes a directory that is not there, and those above it.
+    fn make_dir(&mut self, dir: &str, attributes: Attributes) -> io::Result<()> {
+        for _ in 1..TRIES {
+            self.make_dirs(parent(dir), attributes)?;
+            match self.fs.create_dir(dir, attributes) {
+                // Another shard found one above it empty, and removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.forget_dirs(),
+                // Another shard was quicker.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {
+                    self.note_change(parent(dir));
+                    return Ok(());
+                }
+            }
+        }
+        Err(Errno::NOENT.into())
+    }
+}
+
+/// Makes a directory in staging, with those above it, unless it is there. Its name is durable when this returns, whoever
+/// made it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn keep_staging_dir(fs: &dyn FileSystem, dir: &str) -> io::Result<()> {
+    if parent(dir).is_empty() {
+        return Ok(());
+    }
+    keep_staging_dir(fs, parent(dir))?;
+    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    fs.sync_dir(parent(dir))
 }
 
 /// What stands at the path of a file that Inkpot has not made.

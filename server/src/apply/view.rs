@@ -112,6 +112,8 @@ pub struct ViewState {
     pub crc32c: Option<u32>,
     /// Bytes that the compressed file takes; `None` if it is not compressed.
     pub compressed: Option<u64>,
+    /// When it was rotated away, in milliseconds since 1970.
+    pub rotated: Option<u64>,
     /// Set once the path no longer leads here; nothing is applied to it any more.
     pub gone: Option<Gone>,
     /// Generation of the content that came after this at the path that it was rotated away from.
@@ -299,6 +301,7 @@ impl FileView {
             crc32c: state.crc32c,
             stored_size: state.compressed.unwrap_or(state.applied),
             compressed: state.compressed.is_some(),
+            rotated: state.rotated,
         }
     }
 

@@ -117,6 +117,7 @@ impl FileRow {
             crc32c: self.content.crc32c,
             stored_size: self.content.compressed.unwrap_or(self.end),
             compressed: self.content.compressed.is_some(),
+            rotated: self.content.rotated.map(|(at, _)| at),
         }
     }
 }

@@ -39,12 +39,16 @@ pub struct Taken {
 enum Draft {
     Ack { session: Arc<SessionLink>, channel: u32, ack: Ack, records: u64, since: Instant },
     Event(Arc<SessionLink>, Event),
+    Ended(Arc<SessionLink>, Event),
     State(oneshot::Sender<Result<WriteState, Refused>>, WriteState),
     Later(Later),
 }
 
+/// Tells an answer, or why it is none.
+type Tell = dyn FnOnce(Option<&Refused>) + Send;
+
 /// Something that is told when the commit is through, or that it failed.
-struct Later(Box<dyn FnOnce(Option<&Refused>) + Send>);
+struct Later(Box<Tell>);
 
 impl std::fmt::Debug for Later {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -104,6 +108,11 @@ impl Answers {
         self.0.push(Draft::Event(Arc::clone(session), event));
     }
 
+    /// Tells the end of an upload's channel in its turn: what it came to is not known if the commit fails.
+    pub fn ended(&mut self, session: &Arc<SessionLink>, event: Event) {
+        self.0.push(Draft::Ended(Arc::clone(session), event));
+    }
+
     /// Answers a question in its turn.
     pub fn state(&mut self, reply: oneshot::Sender<Result<WriteState, Refused>>, state: WriteState) {
         self.0.push(Draft::State(reply, state));
@@ -134,7 +143,7 @@ impl Answers {
         self.count(level, metrics);
         for draft in self.0.drain(..) {
             match draft {
-                Draft::Event(session, event) => session.outbox.push(event),
+                Draft::Event(session, event) | Draft::Ended(session, event) => session.outbox.push(event),
                 Draft::State(reply, state) => _ = reply.send(Ok(state)),
                 Draft::Later(Later(tell)) => tell(None),
                 Draft::Ack { session, channel, mut ack, .. } => {
@@ -174,7 +183,12 @@ impl Answers {
                         session.refuse_append(channel, seq, Box::new(refused.clone()));
                     }
                 }
-                Draft::Event(session, event) => session.outbox.push(unrevealing(event)),
+                Draft::Ended(session, Event::Finished { channel, .. }) => {
+                    session.refuse_channel(channel, Box::new(refused.clone()));
+                }
+                Draft::Event(session, event) | Draft::Ended(session, event) => {
+                    session.outbox.push(unrevealing(event));
+                }
                 Draft::State(reply, _) => _ = reply.send(Err(closed("the question was not answered"))),
                 Draft::Later(Later(tell)) => tell(Some(refused)),
             }

@@ -147,7 +147,9 @@ impl ShardWriter {
             }
             Decision::Append(offset) => {
                 self.check_writable(channel.file)?;
-                self.account.reserve_bytes(&channel.key.tenant, len)?;
+                if session.tenant.stored.is_limited() {
+                    self.account.reserve_bytes(&channel.key.tenant, len)?;
+                }
                 self.make_plain(channel.file, now)?;
                 let producer = channel.producer.clone().map(|id| (id, seq));
                 let record =

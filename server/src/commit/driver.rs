@@ -78,7 +78,7 @@ pub struct Spec {
 
 impl Spec {
     fn ground<'a>(&'a self, registry: &'a Registry) -> Ground<'a> {
-        Ground { number: self.number, fs: &self.fs, config: &self.config, registry, salt: self.salt }
+        Ground { number: self.number, fs: &self.fs, config: &self.config, registry }
     }
 }
 
@@ -161,7 +161,10 @@ impl Shard {
                         }
                     }
                 }
-                Err(error) => (chain(&error), refusal(&error)),
+                Err(error) => {
+                    self.spec.admission.counted(self.spec.number);
+                    (chain(&error), refusal(&error))
+                }
             };
             let how_long = if refused.reason == ErrorReason::DiskFull { FULL_BACKOFF } else { backoff };
             tracing::error!(shard = self.spec.number, why, retry_in = ?how_long, "shard closed");
@@ -229,16 +232,8 @@ impl Shard {
             unapplied.unsynced,
             Arc::clone(&self.spec.metrics),
         );
-        let mut writer = ShardWriter::new(
-            Arc::clone(&self.spec.fs),
-            Arc::clone(&config),
-            Arc::clone(&self.registry),
-            Arc::clone(&backlog),
-            recovered,
-            Instant::now(),
-            Arc::clone(&self.spec.metrics),
-            Arc::clone(&self.spec.admission),
-        );
+        let mut writer =
+            ShardWriter::new(&self.spec, Arc::clone(&self.registry), Arc::clone(&backlog), recovered, Instant::now());
         writer.set_lost(std::mem::take(&mut self.lost));
         for (view, piece) in unapplied.aside {
             let crc32c = view.state().crc32c;
@@ -535,6 +530,10 @@ fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> 
             Some((Arc::clone(&session.tenant), Item::Finish { session, channel, ending }))
         }
         Command::SessionEnded { session } => Some((Arc::clone(&session.tenant), Item::SessionEnded(session))),
+        Command::DiscardUploads { tenant, reply } => {
+            let name = tenant.name.clone();
+            Some((tenant, Item::DiscardUploads { tenant: name, reply }))
+        }
         Command::Operation { tenant, operation } => Some((tenant, Item::Operation(operation))),
         Command::WriteState { tenant, key, producer, reply } => {
             Some((tenant, Item::WriteState { key, producer, reply }))

@@ -226,6 +226,7 @@ impl ShardWriter {
         state.crc32c = file.content.crc32c;
         state.sealed = file.content.sealed;
         state.compressed = file.content.compressed;
+        state.rotated = file.content.rotated.map(|(at, _)| at);
         state.producers = u32::try_from(file.producers.len()).unwrap_or(u32::MAX);
         if state.pending.is_empty() {
             state.seen = metadata.map(|found| Seen { inode: found.inode, modified: found.modified });

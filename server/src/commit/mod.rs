@@ -18,7 +18,7 @@ mod uploads;
 pub(crate) use open::from_catalog;
 
 use crate::{
-    admission::{Admission, Permit},
+    admission::Permit,
     apply::{
         applier::{Snapshot, SnapshotFile},
         backlog::Backlog,
@@ -45,6 +45,7 @@ use crate::{
     },
 };
 use answers::{Answers, closed};
+use driver::Spec;
 use effects::{Effect, TouchedPaths};
 use inkpot_proto::{
     error::Refused,
@@ -190,21 +191,19 @@ impl ShardWriter {
     /// Goes on from what recovery found.
     #[must_use]
     pub fn new(
-        fs: Arc<dyn FileSystem>,
-        config: Arc<Config>,
+        spec: &Spec,
         registry: Arc<Registry>,
         backlog: Arc<Backlog>,
         recovered: Recovered,
         now: Instant,
-        metrics: Arc<ShardMetrics>,
-        admission: Arc<Admission>,
     ) -> Self {
-        let Recovered { catalog, mut files, plain, log, running, salt } = recovered;
-        let account = Account::new(admission, &mut files);
+        let Spec { number, fs, config, admission, metrics, salt } = spec.clone();
+        let Recovered { catalog, mut files, plain, log, running } = recovered;
+        let account = Account::new(admission, number, &mut files);
         backlog.set_synced(log.synced_sequence());
         let recovered_sets = files.sets().ids();
         Self {
-            number: metrics.number,
+            number,
             fs,
             config,
             catalog,
@@ -256,12 +255,6 @@ impl ShardWriter {
     /// Tells which channels a failure took away.
     pub fn set_lost(&mut self, lost: Slots) {
         self.lost = lost;
-    }
-
-    /// What is known of files that are not in memory.
-    #[must_use]
-    pub fn catalog(&self) -> &Arc<Catalog> {
-        &self.catalog
     }
 
     /// Queues appends.
@@ -372,7 +365,10 @@ impl ShardWriter {
     /// As for [`ShardWriter::commit`].
     pub fn checkpointed(&mut self, mark: &Mark, now: Instant) -> Result<(), ShardError> {
         self.log.release(mark)?;
-        self.registry.drop_absent(&std::mem::take(&mut self.unbound));
+        // What was taken since the snapshot may have a row of this very checkpoint.
+        let taken_since: HashSet<&FileKey> = self.files.unbound().iter().map(|(key, _)| key).collect();
+        let unbound = std::mem::take(&mut self.unbound);
+        self.registry.drop_absent(unbound.iter().filter(|key| !taken_since.contains(key)));
         self.expiry_due = self.files.has_uploads();
         let idle = |file: &&File| {
             file.channels == 0
@@ -510,7 +506,11 @@ impl ShardWriter {
             }
             Item::Passed(item) => self.has_to_wait(item),
             Item::Step(_) => true,
-            Item::Staged { .. } | Item::Finish { .. } | Item::SessionEnded(_) | Item::WriteState { .. } => false,
+            Item::Staged { .. }
+            | Item::Finish { .. }
+            | Item::SessionEnded(_)
+            | Item::WriteState { .. }
+            | Item::DiscardUploads { .. } => false,
         }
     }
 
@@ -533,6 +533,10 @@ impl ShardWriter {
             }
             Item::Finish { session, channel, ending } => self.finish_channel(&session, channel, ending, now),
             Item::StagedFinish { session, channel, ending, refused } => {
+                // What is at its path may have left memory since it was opened.
+                if let Some(key) = self.channels.get(&(session.id, channel)).map(|channel| channel.key.clone()) {
+                    self.load(&key)?;
+                }
                 self.finish_upload(&session, channel, ending, refused, now);
             }
             Item::SessionEnded(session) if self.has_uploads(session.id) => self.pass(Item::SessionEnded(session)),
@@ -544,6 +548,11 @@ impl ShardWriter {
             },
             Item::Operation(operation) => return self.operate(*operation, now),
             Item::Step(step) => return self.step(*step, now),
+            Item::DiscardUploads { tenant, reply } => {
+                let done = self.discard_uploads(&tenant, now);
+                self.sync_wanted = true;
+                self.answers.later(reply, Ok(done));
+            }
             Item::WriteState { key, producer, reply } => match self.write_state(&key, producer.as_ref())? {
                 Ok(state) => {
                     self.sync_wanted = true;
@@ -697,6 +706,7 @@ pub fn refuse_item(item: Item, refused: &Refused) {
         Item::Passed(item) => refuse_item(*item, refused),
         Item::Operation(operation) => _ = operation.reply.send(Err(refused.clone())),
         Item::Step(step) => step.refuse(refused.clone()),
+        Item::DiscardUploads { reply, .. } => _ = reply.send(Err(refused.clone())),
         Item::WriteState { reply, .. } => _ = reply.send(Err(refused.clone())),
     }
 }

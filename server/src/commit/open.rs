@@ -222,22 +222,17 @@ impl ShardWriter {
         self.forget_idle(id, producer, now);
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let known = file.producers.get(producer).map(|known| (known.epoch, known.open));
+        let at_path = if file.upload.is_some() { self.epoch_at_path(&open.key, producer) } else { 0 };
         let raised = match known {
             Some((epoch, _)) if *wanted != 0 && *wanted < epoch => {
-                let text = format!(
-                    "producer {producer:?} of file {} has epoch {epoch}; epoch {wanted} is fenced, open with a higher one",
-                    open.key
-                );
-                let mut refused = Refused::new(ErrorReason::ProducerFenced, text);
-                refused.current_epoch = Some(epoch);
-                return Err(refused);
+                return Err(fenced(&open.key, producer, *wanted, epoch));
             }
             Some((epoch, _)) if *wanted == epoch => None,
-            Some((epoch, _)) if *wanted == 0 => Some(next_epoch(epoch)?),
+            Some((epoch, _)) if *wanted == 0 => Some(next_epoch(epoch.max(at_path))?),
             Some(_) => Some(*wanted),
             None => {
                 self.check_room_for_producer(id, now)?;
-                Some((*wanted).max(1))
+                Some(if *wanted == 0 { next_epoch(at_path)? } else { *wanted })
             }
         };
         if let Some(epoch) = raised {
@@ -254,6 +249,12 @@ impl ShardWriter {
         }
         self.count_producers(id);
         Ok(())
+    }
+
+    /// The epoch that a producer has in the file at a path, which is in memory; 0 if none.
+    pub(super) fn epoch_at_path(&self, key: &FileKey, producer: &str) -> u64 {
+        let present = self.files.id_of(key).and_then(|id| self.files.get(id));
+        present.and_then(|file| file.producers.get(producer)).map_or(0, |known| known.epoch)
     }
 
     /// Tells the session that held the producer that it does no more.
@@ -385,6 +386,16 @@ fn next_epoch(epoch: u64) -> Result<u64, Refused> {
         .ok_or_else(|| Refused::new(ErrorReason::OutOfRange, "the producer has used up its epochs; take another id"))
 }
 
+/// The refusal of an open with a lower epoch than the one that holds.
+pub(super) fn fenced(key: &FileKey, producer: &ProducerId, wanted: u64, holds: u64) -> Refused {
+    let text = format!(
+        "producer {producer:?} of file {key} has epoch {holds}; epoch {wanted} is fenced, open with a higher one"
+    );
+    let mut refused = Refused::new(ErrorReason::ProducerFenced, text);
+    refused.current_epoch = Some(holds);
+    refused
+}
+
 /// A file of this shard as the catalog has it. `view` is the one that readers have, if some do.
 pub(crate) fn from_catalog(stored: Stored, view: Option<Arc<FileView>>, shard: u32) -> File {
     let Stored { id, row, producers } = stored;
@@ -420,6 +431,7 @@ pub(super) fn view_from_catalog(id: FileId, row: &FileRow, shard: u32) -> FileVi
         rotated_to: row.content.rotated.map(|(_, next)| next),
         crc32c: row.content.crc32c,
         compressed: row.content.compressed,
+        rotated: row.content.rotated.map(|(at, _)| at),
         ..ViewState::default()
     };
     let location = match (row.upload.is_some() || row.staged, row.content.compressed) {

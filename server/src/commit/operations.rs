@@ -71,7 +71,10 @@ impl ShardWriter {
         if let Action::Adopt(prepared) = action {
             return self.adopt(key, source, if_generation, prepared, now);
         }
-        let id = self.check_source(key, source, if_generation)?;
+        let id = self.check_source(key, source, if_generation).map_err(|refused| match action {
+            Action::Delete if refused.reason == ErrorReason::IsADirectory => not_empty(key),
+            _ => refused,
+        })?;
         if let Some(operator) = operator {
             self.check_operator(id, operator, now)?;
         }
@@ -103,8 +106,7 @@ impl ShardWriter {
     fn not_found(&self, key: &FileKey) -> Refused {
         let found = self.fs.metadata(&key.plain_path());
         if found.is_ok_and(|found| found.kind == inkpot_wal::fs::Kind::Directory) {
-            let text = format!("{key} is a directory with files in it; remove those below it (DeletePrefix)");
-            return Refused::new(ErrorReason::DirectoryNotEmpty, text);
+            return Refused::new(ErrorReason::IsADirectory, format!("{key} is a directory; name a file below it"));
         }
         not_found(key)
     }
@@ -205,11 +207,12 @@ impl ShardWriter {
 
     fn seal(&mut self, id: FileId, operator: Option<&Operator>, action: &Action, now: Instant) -> Done {
         self.note_operator(id, operator, action, now);
-        if self.files.get(id).is_some_and(|file| !file.content.sealed) {
+        let duplicate = self.files.get(id).is_some_and(|file| file.content.sealed);
+        if !duplicate {
             self.record(&Record::Seal { id }, now);
             self.add_effect(Effect::Seal { id }, &[]);
         }
-        self.done(id)
+        Done { duplicate, ..self.done(id) }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -341,6 +344,12 @@ impl ShardWriter {
         self.add_effect(Effect::Adopt { id, over: present }, &[key]);
         Ok(self.done(id))
     }
+}
+
+/// Empty directories are removed by themselves.
+fn not_empty(key: &FileKey) -> Refused {
+    let text = format!("{key} is a directory with files in it; remove those below it (DeletePrefix)");
+    Refused::new(ErrorReason::DirectoryNotEmpty, text)
 }
 
 fn not_found(key: &FileKey) -> Refused {

@@ -6,22 +6,30 @@ use crate::{
     shard::state::{Files, Usage},
 };
 use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// What this shard has charged its tenants for.
 #[derive(Debug)]
 pub(super) struct Account {
     admission: Arc<Admission>,
+    shard: u32,
     charged: HashMap<TenantName, (Arc<Tenant>, Usage)>,
 }
 
 impl Account {
-    /// Charges for what is there.
-    pub(super) fn new(admission: Arc<Admission>, files: &mut Files) -> Self {
-        let mut account = Self { admission, charged: HashMap::new() };
-        let tenants: Vec<TenantName> = files.usage().map(|(tenant, _)| tenant.clone()).collect();
+    /// Charges for what is there, in the place of what the shard charged before a failure.
+    pub(super) fn new(admission: Arc<Admission>, shard: u32, files: &mut Files) -> Self {
+        let charged = admission.take_charged(shard).into_iter();
+        let charged = charged.map(|(name, charged)| (name.clone(), (admission.tenant(&name), charged)));
+        let mut account = Self { charged: charged.collect(), admission, shard };
+        let there = files.usage().map(|(tenant, _)| tenant.clone());
+        let tenants: HashSet<TenantName> = there.chain(account.charged.keys().cloned()).collect();
         tenants.into_iter().for_each(|tenant| account.settle_one(files, tenant));
         account.settle(files);
+        account.admission.counted(shard);
         account
     }
 
@@ -36,7 +44,16 @@ impl Account {
     }
 
     fn reserve(&mut self, name: &TenantName, more: Stored) -> Result<(), Box<Refused>> {
+        let is_counting = self.admission.is_counting();
         let (tenant, charged) = self.of(name);
+        if !tenant.stored.is_limited() {
+            // It is charged when the commit is through.
+            return Ok(());
+        }
+        if is_counting {
+            let text = format!("what tenant {name} stores is being counted since the start; try again");
+            return Err(Box::new(Refused::new(ErrorReason::ShardClosed, text)));
+        }
         if tenant.stored.reserve(more).is_ok() {
             charged.bytes += more.bytes;
             charged.files += more.files;
@@ -73,8 +90,8 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        for (tenant, charged) in self.charged.values() {
-            tenant.stored.correct(*charged, Usage::default());
-        }
+        // It stays charged until the shard has found out what is there.
+        let charged = self.charged.drain().map(|(name, (_, charged))| (name, charged));
+        self.admission.keep_charged(self.shard, charged.collect());
     }
 }

@@ -67,7 +67,8 @@ impl ShardWriter {
         let seq = if write.seq == 0 { channel.arrived.saturating_add(1) } else { write.seq };
         let wish = Wish { seq, len, crc32c: body.crc32c, expected_offset: body.expected_offset };
         let is_taken = matches!(decide(file, producer, channel, &wish), Decision::Append(_));
-        let is_writable = || self.check_writable(channel.file).is_ok();
+        let is_writable =
+            || self.check_writable(channel.file).is_ok() && self.files.sets().lock_of(&file.key).is_none();
         (is_taken && is_writable()).then(|| Due { id: channel.file, policy: Arc::clone(policy), at })
     }
 
@@ -84,6 +85,7 @@ impl ShardWriter {
         let millis = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let at = u64::try_from(millis).unwrap_or(u64::MAX);
         self.record(&Record::Rotate { id: *id, to: to.clone(), next, generation, at }, now);
+        self.metrics.rotations.add(1);
         self.go_over(*id, next);
         self.count_producers(next);
         tracing::debug!(file = %from, rotated = %to.path, "file rotated");
@@ -110,12 +112,9 @@ impl ShardWriter {
 
     /// Whether anything has a path, or the name that its compressed file would have.
     fn is_taken(&self, key: &FileKey) -> bool {
-        let is_known = || {
-            self.files.id_of(key).is_some()
-                || self.check_lock(key).is_err()
-                || !matches!(self.catalog.by_key(key), Ok(None))
-        };
+        let is_promised = || self.files.sets().lock_of(key).is_some();
+        let is_known = || self.files.id_of(key).is_some() || !matches!(self.catalog.by_key(key), Ok(None));
         let is_there = || check_vacant(self.fs.as_ref(), key, self.number).is_err();
-        is_known() || is_there() || self.fs.metadata(&(key.plain_path() + COMPRESSED_SUFFIX)).is_ok()
+        is_promised() || is_known() || is_there() || self.fs.metadata(&(key.plain_path() + COMPRESSED_SUFFIX)).is_ok()
     }
 }

@@ -3,7 +3,7 @@
 //! writes to a staged file beside it. What is done goes back to the shard, which decides on it.
 
 use crate::{
-    apply::plain::{PlainFiles, disk_full, displaced},
+    apply::plain::{PlainFiles, disk_full, displaced, keep_staging_dir},
     shard::{
         Ending, SessionLink, Write,
         ids::{FileId, FileKey},
@@ -51,8 +51,8 @@ pub enum Job {
         channel: u32,
         /// What becomes of the upload.
         ending: Ending,
-        /// The upload, and how many bytes of it are sent.
-        target: (FileKey, FileId, u64),
+        /// The upload, and how many bytes of it are sent; `None`: it has its turn only.
+        target: Option<(FileKey, FileId, u64)>,
         /// Why it cannot end so.
         refused: Option<Refused>,
     },
@@ -98,13 +98,15 @@ pub struct Stager {
     fs: Arc<dyn FileSystem>,
     plain: PlainFiles,
     open: BTreeMap<FileId, Arc<dyn File>>,
+    /// Staging directories whose names are durable.
+    kept_dirs: BTreeSet<String>,
 }
 
 impl Stager {
     /// A stager that makes staged files with `plain`.
     #[must_use]
     pub fn new(fs: Arc<dyn FileSystem>, plain: PlainFiles) -> Self {
-        Self { fs, plain, open: BTreeMap::new() }
+        Self { fs, plain, open: BTreeMap::new(), kept_dirs: BTreeSet::new() }
     }
 
     /// Does these jobs. If that went well, what is returned may be referred to: it is synced. An error of another kind
@@ -139,7 +141,7 @@ impl Stager {
                 }
                 Ok(())
             }
-            Job::Finish { ending, target: (key, id, end), refused, .. } => {
+            Job::Finish { ending, target: Some((key, id, end)), refused, .. } => {
                 let done = if *ending == Ending::Abort { Ok(()) } else { self.complete(key, *id, *end) };
                 self.open.remove(id);
                 match done {
@@ -149,7 +151,7 @@ impl Stager {
                 }
                 Ok(())
             }
-            Job::Write { .. } | Job::Pass(_) => Ok(()),
+            Job::Write { .. } | Job::Finish { .. } | Job::Pass(_) => Ok(()),
         }
     }
 
@@ -183,6 +185,11 @@ impl Stager {
     fn file(&mut self, key: &FileKey, id: FileId) -> io::Result<Arc<dyn File>> {
         if let Some(file) = self.open.get(&id) {
             return Ok(Arc::clone(file));
+        }
+        let staged = self.plain.staged(&key.tenant, id);
+        if !self.kept_dirs.contains(parent(&staged)) {
+            keep_staging_dir(self.fs.as_ref(), parent(&staged))?;
+            self.kept_dirs.insert(parent(&staged).to_owned());
         }
         let file = self.plain.open_staged(&key.tenant, id)?;
         if self.open.len() >= OPEN_FILES

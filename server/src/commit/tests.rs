@@ -4,6 +4,7 @@ mod rotation;
 
 use super::*;
 use crate::{
+    admission::Admission,
     catalog::Catalog,
     recovery::{Ground, recover},
     shard::{
@@ -41,14 +42,13 @@ impl Rig {
         let fs: Arc<dyn FileSystem> = Arc::new(faulty.clone());
         let (registry, now) = (Arc::new(Registry::default()), Instant::now());
         let backlog = Arc::new(Backlog::new(config.apply.budget_bytes));
-        let ground = Ground { number: 0, fs: &fs, config: &config, registry: &registry, salt: 0 };
+        let ground = Ground { number: 0, fs: &fs, config: &config, registry: &registry };
         let (recovered, _) = recover(&ground, None).unwrap();
         let session = session(&tenant_of(config.clone(), "t"), 1);
         let config = Arc::new(config);
         let admission = Arc::new(Admission::new(Arc::clone(&config)));
-        let metrics = ShardMetrics::off();
-        let backlog_of = Arc::clone(&backlog);
-        let writer = ShardWriter::new(fs, config, registry, backlog_of, recovered, now, metrics, admission);
+        let spec = Spec { number: 0, fs, config, admission, metrics: ShardMetrics::off(), salt: 0 };
+        let writer = ShardWriter::new(&spec, registry, Arc::clone(&backlog), recovered, now);
         Self { faulty, memory, backlog, writer, session, now }
     }
 

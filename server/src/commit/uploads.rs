@@ -4,6 +4,7 @@ use super::{
     ShardWriter,
     answers::closed,
     effects::Effect,
+    open::fenced,
     stager::{Chunk, Job},
 };
 use crate::{
@@ -13,13 +14,14 @@ use crate::{
         Ending, Mode, Open, SessionLink, Write, WriteBody, being_decided,
         decide::{Channel, Staging, check_fence, check_path},
         ids::{FileId, FileKey, ProducerId},
+        operation::Done,
         outbox::{Event, OpenState},
         record::Record,
         state::{File, Upload},
         turns::Item,
     },
 };
-use inkpot_proto::{error::Refused, v1::ErrorReason};
+use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
 use std::{sync::Arc, time::Instant};
 
 impl ShardWriter {
@@ -40,6 +42,11 @@ impl ShardWriter {
             let origin = present.and_then(|id| self.files.get(id)).and_then(|file| file.content.origin.as_ref());
             if let Some(id) = present.filter(|_| origin == Some(&(producer.clone(), *epoch))) {
                 return Ok(Ok((id, true)));
+            }
+            // Published, it would take the file back behind what its producer is by now.
+            let holds = self.epoch_at_path(&open.key, producer);
+            if *epoch != 0 && *epoch < holds {
+                return Ok(Err(fenced(&open.key, producer, *epoch, holds)));
             }
         }
         if let Err(refused) = self.check_target(&open.key, open.mode == Mode::Replace, open.if_generation) {
@@ -134,6 +141,7 @@ impl ShardWriter {
     /// Sends an append of an upload to the stager.
     pub(super) fn stage(&mut self, session: Arc<SessionLink>, mut write: Write, since: Instant) {
         let disk_full = self.disk_full || self.backlog.is_disk_full();
+        let is_writer = self.channels.get(&(session.id, write.channel)).is_some_and(|channel| self.is_writer(channel));
         let Some(channel) = self.channels.get_mut(&(session.id, write.channel)) else { return };
         let Some(staging) = &mut channel.staging else { return };
         if write.seq == 0 {
@@ -144,6 +152,7 @@ impl ShardWriter {
         if let Ok(body) = &write.body
             && write.seq == staging.seq + 1
             && !disk_full
+            && is_writer
         {
             target = Some((channel.key.clone(), channel.file, staging.end));
             *staging = Staging { seq: write.seq, end: staging.end + body.data.len() as u64 };
@@ -151,11 +160,18 @@ impl ShardWriter {
         self.push_job(Job::Write { session, write, since, target, chunk: None });
     }
 
+    /// Whether a channel may still touch what is staged of its upload: another one that took its producer writes there.
+    fn is_writer(&self, channel: &Channel) -> bool {
+        let Some(file) = self.files.get(channel.file).filter(|file| file.upload.is_some()) else { return false };
+        let known = channel.producer.as_ref().and_then(|name| file.producers.get(name));
+        check_path(file, channel).is_ok() && known.is_none_or(|known| known.open == channel.open)
+    }
+
     /// Sends the end of an upload's channel to the stager, behind what was sent on it.
     pub(super) fn stage_finish(&mut self, session: Arc<SessionLink>, channel: u32, ending: Ending) {
         let Some(known) = self.channels.get(&(session.id, channel)) else { return };
         let end = known.staging.map_or(0, |staging| staging.end);
-        let target = (known.key.clone(), known.file, end);
+        let target = self.is_writer(known).then(|| (known.key.clone(), known.file, end));
         self.push_job(Job::Finish { session, channel, ending, target, refused: None });
     }
 
@@ -235,7 +251,7 @@ impl ShardWriter {
                 let file = self.files.get(channel.file);
                 let (generation, size) = file.map_or((0, 0), |file| (file.generation(), file.end));
                 let crc32c = file.and_then(|file| file.content.crc32c).unwrap_or(0);
-                self.answers.event(session, Event::Finished { channel: number, generation, size, crc32c });
+                self.answers.ended(session, Event::Finished { channel: number, generation, size, crc32c });
             }
             Err(refused) => {
                 self.sync_wanted = true;
@@ -294,6 +310,18 @@ impl ShardWriter {
         let view = Arc::clone(&file.view);
         self.record(&Record::Remove { id, heir: None }, now);
         view.state().gone = Some(Gone::Deleted);
+    }
+
+    /// Lets go of all uploads of a tenant but those of a set that is being decided. Channels that have them open are told
+    /// with the next that they send.
+    pub(super) fn discard_uploads(&mut self, tenant: &TenantName, now: Instant) -> Done {
+        let is_theirs = |file: &&File| file.key.tenant == *tenant && file.upload.is_some() && file.gone.is_none();
+        let is_free = |file: &&File| self.files.sets().lock_of(&file.key).is_none();
+        let uploads = self.files.iter().filter(is_theirs).filter(is_free);
+        let uploads: Vec<_> = uploads.map(|file| (file.view.id, file.end)).collect();
+        let size = uploads.iter().map(|(_, end)| end).sum();
+        uploads.into_iter().for_each(|(id, _)| self.discard(id, now));
+        Done { size, ..Done::default() }
     }
 
     /// Lets go of uploads that nobody has written to for too long.

@@ -88,7 +88,8 @@ fn key<'a>(dotted: &str, field: Field<'a>) -> Key<'a> {
 /// The keys of the server itself; those of tenants are in [`tenant_defaults`] and [`tenant`].
 pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
     use Field as F;
-    let Config { files, wal, checkpoint, apply, memory, producers, uploads, shutdown, log, telemetry, .. } = config;
+    let Config { files, wal, checkpoint, apply, memory, producers, uploads, keeper, shutdown, log, telemetry, .. } =
+        config;
     let mut keys = vec![
         key("listen", F::Address(&mut config.listen)),
         key("data_dir", F::Path(&mut config.data_dir)),
@@ -112,6 +113,8 @@ pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
         key("producers.per_file", F::Count(&mut producers.per_file, 1..=10_000_000)),
         key("uploads.expiry", F::Span(&mut uploads.expiry, 1000 * MILLISECOND..=3650 * DAY)),
         key("uploads.per_tenant", F::Count(&mut uploads.per_tenant, 1..=1_000_000)),
+        key("keeper.interval", F::Span(&mut keeper.interval, 10 * MILLISECOND..=DAY)),
+        key("keeper.pause", F::Span(&mut keeper.pause, MILLISECOND..=10_000 * MILLISECOND)),
         key("shutdown.drain", F::Span(&mut shutdown.drain, MILLISECOND..=HOUR)),
         key("shutdown.close", F::Span(&mut shutdown.close, MILLISECOND..=HOUR)),
         key("telemetry.metrics_listen", F::OptionalAddress(&mut telemetry.metrics_listen)),

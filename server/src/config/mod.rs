@@ -66,6 +66,8 @@ pub struct Config {
     pub producers: Producers,
     /// Uploads that are not published yet.
     pub uploads: Uploads,
+    /// Retention and compression, which go on beside everything else.
+    pub keeper: Keeper,
     /// Limits of each tenant that sets none of its own.
     pub tenant_defaults: TenantLimits,
     /// `[[tenant_defaults.policies]]`: policies of every tenant, behind its own; the first whose pattern matches a path holds.
@@ -174,6 +176,16 @@ pub struct Uploads {
     pub expiry: Duration,
     /// Uploads of a tenant that are open at once in a shard, 1 to 1 000 000. 10 000.
     pub per_tenant: u32,
+}
+
+/// Retention and compression, as policies ask for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeper {
+    /// How long after one look at all files the next one begins, 10 ms to 1 d. 10 s.
+    pub interval: Duration,
+    /// How long the compression of a file rests after each MiB, so that commits have disk and processor, 1 ms to
+    /// 10 s. 20 ms.
+    pub pause: Duration,
 }
 
 /// What is remembered of producers.
@@ -332,6 +344,7 @@ impl Default for Config {
             limits: Limits::default(),
             producers: Producers { retention: Duration::from_secs(7 * 24 * 60 * 60), remembered: 64, per_file: 10_000 },
             uploads: Uploads { expiry: Duration::from_secs(24 * 60 * 60), per_tenant: 10_000 },
+            keeper: Keeper { interval: Duration::from_secs(10), pause: Duration::from_millis(20) },
             tenant_defaults: TenantLimits {
                 writes_in_flight: 65_536,
                 bytes_in_flight: 64 * MIB,

@@ -8,6 +8,10 @@ pub const NEW_MANIFEST: &str = "inkpot.toml.new";
 pub const FILES: &str = "files";
 /// What is not published yet, in a directory per tenant.
 pub const STAGING: &str = "staging";
+/// What was deleted, replaced, cut and adopted.
+pub const AUDIT_LOG: &str = "audit.log";
+/// The lines before those of [`AUDIT_LOG`].
+pub const OLD_AUDIT_LOG: &str = "audit.log.1";
 /// A directory per shard.
 pub const SHARDS: &str = "shards";
 

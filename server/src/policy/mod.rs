@@ -109,6 +109,21 @@ impl Policies {
         self.0.iter().find(|policy| policy.pattern.matches(path))
     }
 
+    /// Of a path that a policy gave to what it rotated away: the path that this had before, and the policy.
+    #[must_use]
+    pub fn of_rotated(&self, path: &FilePath) -> Option<(FilePath, &Arc<Policy>)> {
+        name::bases(path).find_map(|base| {
+            let policy = self.of(&base).filter(|policy| policy.is_rotated_name_of(&base, path))?;
+            Some((base, policy))
+        })
+    }
+
+    /// Whether any of them lets go of files, or has them compressed.
+    #[must_use]
+    pub fn look_after_files(&self) -> bool {
+        self.0.iter().any(|policy| policy.keep.is_set() || policy.compress)
+    }
+
     /// Whether any of them rotates files.
     #[must_use]
     pub fn rotate(&self) -> bool {

@@ -187,6 +187,13 @@ pub(super) fn prefix(path: &FilePath) -> String {
     format!("{}@", stem_and_ext(path).0)
 }
 
+/// The paths that a path may be a rotated one of, the longest first.
+pub(super) fn bases(path: &FilePath) -> impl Iterator<Item = FilePath> {
+    let route::Parts { before, suffix, after } = route::parts(path);
+    let cuts = suffix.rmatch_indices('@').map(|(at, _)| at);
+    cuts.filter_map(move |at| FilePath::parse(&format!("{before}{}{after}", &suffix[..at])).ok())
+}
+
 /// The first name that is valid and free.
 pub(super) fn free_name(
     own: &NameTemplate,

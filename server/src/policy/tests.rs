@@ -203,3 +203,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rotated_file_is_known_by_the_path_that_it_had() {
+    let of = |pattern: &str, name: &str| {
+        let rotate = Rotate { size: Some(1024), name: NameTemplate::parse(name).unwrap(), ..Rotate::default() };
+        Policy { pattern: Pattern::parse(pattern).unwrap(), rotate, ..Policy::default() }
+    };
+    let policies =
+        Policies::new(&[of("own/*", "{stem}@old@{generation}{ext}"), of("logs/*", "{stem}@{time}{ext}")], &[]);
+    let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for base in ["logs/app.log", "logs/app", "logs/app.tar.gz", "logs/@app.log", "logs/app@1.b.log", "own/app.log"] {
+        let base = path(base);
+        let rotated = policies.of(&base).unwrap().rotated_name(&base, now, 7, |_| false).unwrap();
+        assert_eq!(policies.of_rotated(&rotated).map(|(base, _)| base), Some(base));
+    }
+    for other in ["logs/app.log", "logs/app@host.log", "other/app@20010909T014640000Z.log"] {
+        assert_eq!(policies.of_rotated(&path(other)), None, "{other}");
+    }
+}

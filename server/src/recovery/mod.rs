@@ -110,8 +110,6 @@ pub struct Ground<'a> {
     pub config: &'a Config,
     /// Files that readers have, from before a failure; empty at a start.
     pub registry: &'a Registry,
-    /// Makes generations of this folder other ones than those of any other.
-    pub salt: u64,
 }
 
 /// What a shard goes on from.
@@ -127,8 +125,6 @@ pub struct Recovered {
     pub log: Writer,
     /// Running time of the shard so far, in seconds.
     pub running: u64,
-    /// As in [`Ground`].
-    pub salt: u64,
 }
 
 /// What its applier goes on from.
@@ -191,7 +187,7 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
         files = touched.len(),
         "shard recovered"
     );
-    let recovered = Recovered { catalog, files, plain, log, running: progress.running, salt: ground.salt };
+    let recovered = Recovered { catalog, files, plain, log, running: progress.running };
     Ok((recovered, Unapplied { unsynced, aside, volume }))
 }
 
@@ -297,7 +293,8 @@ impl<'a> Fold<'a> {
             let view = self.files.kept_view(id);
             let view =
                 view.unwrap_or_else(|| Arc::new(FileView::new(key.clone(), id, *generation, ViewState::default())));
-            self.files.insert(File::new(view, true));
+            // A view that readers have may have another path by now.
+            self.files.insert(File { key: key.clone(), ..File::new(view, true) });
         }
         for key in self.paths_taken(&record) {
             if let Some(displaced) = self.id_at(&key)? {

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 use inkpot_proto::path::TenantName;
-use inkpot_wal::fs::{Access, FileSystem};
+use inkpot_wal::fs::{Access, Existing, FileSystem, parent};
 use std::{
     collections::{BTreeMap, HashMap},
     io,
@@ -36,7 +36,8 @@ pub(super) fn settle(
     places: &HashMap<FileId, Vec<Place>>,
     plain: &mut PlainFiles,
 ) -> Result<(), RecoveryError> {
-    let staged = scan_staging(ground)?;
+    let mut staged = scan_staging(ground)?;
+    name_staged(ground.fs.as_ref(), &mut staged)?;
     let renamed = || {
         let there = places.iter().filter_map(|(id, places)| files.get(*id).map(|file| (file, places)));
         // What left is another shard's.
@@ -45,11 +46,12 @@ pub(super) fn settle(
     for (file, places) in renamed() {
         put_aside(ground.fs.as_ref(), file, places, &staged, plain)?;
     }
-    for (file, _) in renamed() {
-        put_in_place(file, plain)?;
-    }
+    // Before anything gets its place: a directory without files may stand there.
     for (file, places) in renamed() {
         places.iter().for_each(|place| plain.left(&file.view.path_at(place), place));
+    }
+    for (file, _) in renamed() {
+        put_in_place(file, plain)?;
     }
     for (id, path) in staged {
         let is_needed = files.get(id).is_some_and(|file| file.gone.is_none());
@@ -146,6 +148,24 @@ fn scan_staging(ground: &Ground<'_>) -> Result<Found, RecoveryError> {
     Ok(found)
 }
 
+/// Gives everything in staging the name of the id that it carries, so that no name stands in the way of another's.
+fn name_staged(fs: &dyn FileSystem, staged: &mut Found) -> Result<(), RecoveryError> {
+    for id in staged.keys().copied().collect::<Vec<_>>() {
+        let path = staged[&id].clone();
+        let own = format!("{}/{id}", parent(&path));
+        if path == own {
+            continue;
+        }
+        let other = staged.iter().find(|(_, path)| **path == own).map(|(other, _)| *other);
+        let existing = if other.is_some() { Existing::Exchange } else { Existing::Keep };
+        fs.rename(&path, &own, existing).map_err(failed(&path))?;
+        staged.insert(id, own);
+        // It has its turn, or had it: then this one went to its name.
+        other.and_then(|other| staged.insert(other, path));
+    }
+    Ok(())
+}
+
 fn is_inode(fs: &dyn FileSystem, path: &str, id: FileId) -> Result<bool, RecoveryError> {
     match fs.open(path, Access::Read) {
         Ok(file) => Ok(file.file_id().map_err(failed(path))? == Some(id.to_bytes())),
@@ -176,6 +196,7 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
     state.sealed = file.content.sealed;
     state.crc32c = file.content.crc32c;
     state.compressed = file.content.compressed;
+    state.rotated = file.content.rotated.map(|(at, _)| at);
     state.gone = file.gone;
     if file.frozen.is_some() && file.created {
         // All of it was in its plain file, synced, before it was held for a set.

@@ -26,6 +26,8 @@ use std::{
 };
 use tokio::time;
 
+/// How often an append is tried when its file becomes another one meanwhile.
+const TRIES: usize = 16;
 /// The only channel of the call's session.
 const CHANNEL: u32 = 0;
 
@@ -39,7 +41,16 @@ pub(super) async fn append(
     request: v1::AppendRequest,
 ) -> Result<v1::AppendResponse, Refused> {
     let owner = services.admission.tenant(&tenant);
-    let answer = append_once(services, tenant, request).await;
+    let mut answer = append_once(services, tenant.clone(), request.clone()).await;
+    for _ in 1..TRIES {
+        // Replaced, cut or renamed between open and append: to the caller, who asked for no generation, they are one.
+        match &answer {
+            Err(refused) if refused.reason == ErrorReason::GenerationChanged && request.if_generation.is_none() => {
+                answer = append_once(services, tenant.clone(), request.clone()).await;
+            }
+            _ => break,
+        }
+    }
     answer.inspect_err(|refused| owner.tally.refused(refused.reason))
 }
 

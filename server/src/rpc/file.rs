@@ -1,4 +1,4 @@
-//! FileService: what is in a file, and which files there are. What changes a file as a whole is not in this version.
+//! FileService: what is in a file, and which files there are.
 
 use super::{
     Services,
@@ -16,7 +16,7 @@ use inkpot_proto::{
     error::Refused,
     limits::MAX_MESSAGE_BYTES,
     path::TenantName,
-    v1::{self, ErrorReason, file_service_server::FileService},
+    v1::{self, file_service_server::FileService},
 };
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -134,13 +134,15 @@ impl FileService for Files {
 
     async fn delete_prefix(
         &self,
-        _: Request<v1::DeletePrefixRequest>,
+        request: Request<v1::DeletePrefixRequest>,
     ) -> Result<Response<v1::DeletePrefixResponse>, Status> {
-        Err(not_yet("DeletePrefix"))
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.delete_prefix(tenant, request.into_inner()).await?))
     }
 
-    async fn adopt(&self, _: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
-        Err(not_yet("Adopt"))
+    async fn adopt(&self, request: Request<v1::AdoptRequest>) -> Result<Response<v1::AdoptResponse>, Status> {
+        let tenant = tenant_of(&request)?;
+        Ok(Response::new(self.0.adopt(tenant, request.into_inner()).await?))
     }
 
     async fn commit_files(
@@ -150,11 +152,6 @@ impl FileService for Files {
         let tenant = tenant_of(&request)?;
         Ok(Response::new(self.0.commit_files(tenant, request.into_inner()).await?))
     }
-}
-
-fn not_yet(method: &str) -> Status {
-    let message = format!("{method} is not in this version; FileService has Read, Stat and List");
-    Refused::new(ErrorReason::Unimplemented, message).to_status()
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The services of package `inkpot.v1`, and the only place that knows tonic: messages come in, are checked once
 //! ([`convert`]), and go on as domain types; what shards say becomes messages again ([`answer`]).
 
+mod adopt;
 pub mod answer;
 mod append;
 mod channels;
 pub mod convert;
+mod delete_prefix;
 mod file;
 pub mod layers;
 mod operate;
@@ -22,6 +24,7 @@ pub use write::Writes;
 
 use crate::{
     admission::Admission,
+    audit::AuditLog,
     config::Config,
     route,
     sets::Sets,
@@ -52,6 +55,8 @@ pub struct Services {
     pub admission: Arc<Admission>,
     /// Every knob.
     pub config: Arc<Config>,
+    /// What was deleted, replaced, cut and adopted.
+    pub audit: Arc<AuditLog>,
     /// Where the plain files lie.
     pub fs: Arc<dyn FileSystem>,
     /// Cancelled when the server begins to stop: sessions take no more and end.
@@ -86,7 +91,8 @@ impl Services {
         let (tracing, waits, calls) = (telemetry.tracing(&config), telemetry.waits(), telemetry.calls());
         let next_session = AtomicU64::new(1);
         let sets = Arc::new(Sets::new(Arc::clone(&shards), Arc::clone(&fs), drain.clone()));
-        Self { shards, admission, config, fs, drain, sets, tracing, waits, calls, tasks, sessions, next_session }
+        let audit = Arc::new(AuditLog::new(Arc::clone(&fs)));
+        Self { shards, admission, config, audit, fs, drain, sets, tracing, waits, calls, tasks, sessions, next_session }
     }
 
     /// Index of the shard that owns a file.

@@ -8,11 +8,13 @@ use super::{
 use crate::{
     apply::{
         compress::{Target, copy_file},
+        plain::keep_staging_dir,
         view::{FileView, staged_path},
     },
+    audit::Entry,
     shard::{
         ids::FileKey,
-        operation::{Action, Done, Operator, Prepared},
+        operation::{Action, Done, Operator, Prepared, is_certain},
     },
 };
 use inkpot_proto::{
@@ -33,6 +35,8 @@ use tokio::task;
 
 /// How often it is looked whether the plain file of a sealed file has everything.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often a file is cut anew that becomes another one meanwhile.
+const TRIES: usize = 16;
 
 impl Services {
     /// Removes a file.
@@ -85,7 +89,15 @@ impl Services {
     ) -> Result<v1::RenameResponse, Refused> {
         self.refuse_if_draining()?;
         let sets = Arc::clone(&self.sets);
-        let moving = self.tasks.spawn(async move { sets.rename(from, to, replace, if_generation, operator).await });
+        let entry = replace.then(|| Entry { method: "Rename", key: from.clone(), to: Some(to.clone()) });
+        let audit = Arc::clone(&self.audit);
+        let moving = self.tasks.spawn(async move {
+            let done = sets.rename(from, to, replace, if_generation, operator).await;
+            if let Some(entry) = entry {
+                audit.note(entry, &done).await;
+            }
+            done
+        });
         let done = moving.await.unwrap_or_else(|_| Err(failed_meanwhile()))?;
         Ok(v1::RenameResponse { generation: done.generation, duplicate: done.duplicate })
     }
@@ -112,29 +124,42 @@ impl Services {
     ) -> Result<v1::TruncateResponse, Refused> {
         let key = FileKey { tenant, path: convert::path(&request.path)? };
         let operator = checks::operator(request.operator)?;
-        let view = self.shard(&key).lookup(&key).await?;
-        let Some(view) = view else {
-            // The shard tells a repeated operation from one on a file that is not there.
-            let prepared =
-                Prepared { id: self.shard(&key).allot_id().await?, len: request.size, crc32c: 0, compressed: None };
-            let done = self.operate(key, request.if_generation, operator, Action::Truncate(prepared)).await?;
-            return Ok(v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate });
+        let cut = async || self.cut(&key, request.size, request.if_generation, operator.clone()).await;
+        let mut done = cut().await;
+        for _ in 1..TRIES {
+            // It became another content while it was copied: the caller, who asked for none, gets that cut.
+            match &done {
+                Err(refused) if refused.reason == ErrorReason::GenerationChanged && request.if_generation.is_none() => {
+                    done = cut().await;
+                }
+                _ => break,
+            }
+        }
+        done.map(|done| v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    async fn cut(
+        &self,
+        key: &FileKey,
+        size: u64,
+        if_generation: Option<u64>,
+        operator: Option<Operator>,
+    ) -> Result<Done, Refused> {
+        let view = self.shard(key).lookup(key).await?;
+        let Some(view) = view.filter(|view| size <= view.state().committed) else {
+            // The shard tells a repeated operation from one that cannot be done.
+            let prepared = Prepared { id: self.shard(key).allot_id().await?, len: size, crc32c: 0, compressed: None };
+            return self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
         };
-        let end = view.state().committed;
-        if request.size > end {
-            let text = format!("file {key} has {end} bytes, fewer than {}", request.size);
-            return Err(Refused { expected_offset: Some(end), ..Refused::new(ErrorReason::OutOfRange, text) });
-        }
         // What is copied is the beginning of this content, and of no other. Whoever asks again is known by that.
-        let generation = view.generation;
-        let prepared = self.copy_aside(&key, view, request.size).await?;
-        let if_generation = request.if_generation.or(Some(generation));
+        let if_generation = if_generation.or(Some(view.generation));
+        let prepared = self.copy_aside(key, view, size).await?;
         let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
-        if !done.as_ref().is_ok_and(|done| !done.duplicate) {
-            self.forget_prepared(&key, prepared).await;
+        let is_refused = done.as_ref().is_err_and(is_certain);
+        if is_refused || done.as_ref().is_ok_and(|done| done.duplicate) {
+            self.forget_prepared(key, prepared).await;
         }
-        let done = done?;
-        Ok(v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate })
+        done
     }
 
     /// Lets the shard of a file do something to it.
@@ -146,8 +171,18 @@ impl Services {
         action: Action,
     ) -> Result<Done, Refused> {
         self.refuse_if_draining()?;
-        let tenant = self.admission.tenant(&key.tenant);
-        self.shard(&key).clone().operate(tenant, key, if_generation, operator, action).await
+        let (shard, tenant) = (self.shard(&key).clone(), self.admission.tenant(&key.tenant));
+        let Some(entry) = Entry::of(&key, &action) else {
+            return shard.operate(tenant, key, if_generation, operator, action).await;
+        };
+        let audit = Arc::clone(&self.audit);
+        // By itself: what is done is noted, although the caller may have gone.
+        let task = self.tasks.spawn(async move {
+            let done = shard.operate(tenant, key, if_generation, operator, action).await;
+            audit.note(entry, &done).await;
+            done
+        });
+        task.await.unwrap_or_else(|_| Err(failed_meanwhile()))
     }
 
     async fn copy_aside(&self, key: &FileKey, view: Arc<FileView>, len: u64) -> Result<Prepared, Refused> {
@@ -156,7 +191,7 @@ impl Services {
         let path = staged_path(&key.tenant, shard.number, id);
         let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
         let copying = task::spawn_blocking(move || {
-            make_dir(fs.as_ref(), parent(&path))?;
+            keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let crc32c = copy_file(fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
             fs.sync_dir(parent(&path))?;
@@ -208,21 +243,6 @@ impl Services {
 
 fn failed_meanwhile() -> Refused {
     Refused::new(ErrorReason::OutcomeUnknown, "the server has failed; whether it happened is not known, ask again")
-}
-
-/// Makes a directory in staging, and those above it.
-fn make_dir(fs: &dyn inkpot_wal::fs::FileSystem, dir: &str) -> io::Result<()> {
-    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(fs, parent(dir))?;
-            make_dir(fs, dir)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => {
-            made?;
-            fs.sync_dir(parent(dir))
-        }
-    }
 }
 
 fn refuse_preparing(key: &FileKey, error: &io::Error) -> Refused {

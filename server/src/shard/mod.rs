@@ -215,6 +215,8 @@ pub struct FileSummary {
     pub stored_size: u64,
     /// Whether the plain file is compressed.
     pub compressed: bool,
+    /// When it was rotated away, in milliseconds since 1970; `None` if it was not.
+    pub rotated: Option<u64>,
 }
 
 /// What one can ask of a shard.
@@ -267,6 +269,13 @@ pub enum Command {
     },
     /// A step of a set.
     Step(Box<Step>),
+    /// All uploads of a tenant are discarded, those that are open too.
+    DiscardUploads {
+        /// Whose: it takes its turn behind what the tenant has sent.
+        tenant: Arc<Tenant>,
+        /// The answer: their bytes as the size.
+        reply: oneshot::Sender<Result<Done, Refused>>,
+    },
     /// An id is allotted for content that is to be prepared in staging; it holds until the shard is recovered anew.
     AllotId {
         /// The answer.
@@ -366,6 +375,16 @@ impl ShardHandle {
         let operation = Box::new(Operation { key, if_generation, operator, action, reply });
         self.send(Command::Operation { tenant, operation }).await?;
         answer.await.unwrap_or_else(|_| Err(stopped(self.number)))
+    }
+
+    /// Discards all uploads of a tenant. Returns the bytes that they had.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::operate`].
+    pub async fn discard_uploads(&self, tenant: Arc<Tenant>) -> Result<u64, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::DiscardUploads { tenant, reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(stopped(self.number))).map(|done| done.size)
     }
 
     /// An id for content that is to be prepared in staging.

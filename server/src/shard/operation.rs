@@ -1,7 +1,10 @@
 //! What is done to a file as a whole.
 
 use super::ids::{FileId, FileKey, ProducerId};
-use inkpot_proto::error::Refused;
+use inkpot_proto::{
+    error::Refused,
+    v1::{ErrorReason, Outcome},
+};
 use tokio::sync::oneshot;
 
 /// Who does it, so that it is safe to ask again.
@@ -79,6 +82,13 @@ pub struct Operation {
     pub action: Action,
     /// The answer.
     pub reply: oneshot::Sender<Result<Done, Refused>>,
+}
+
+/// Whether what was prepared for a refused operation may be removed: it surely did not happen, and no recovery is about to
+/// look at it.
+#[must_use]
+pub fn is_certain(refused: &Refused) -> bool {
+    refused.outcome == Outcome::NotApplied && refused.reason != ErrorReason::ShardClosed
 }
 
 /// What an operation came to.

@@ -119,7 +119,7 @@ pub struct File {
 }
 
 impl File {
-    /// A file without anything in it. `named` tells whether the log names its id.
+    /// A file without anything in it, at the path of its view. `named` tells whether the log names its id.
     #[must_use]
     pub fn new(view: Arc<FileView>, named: bool) -> Self {
         Self {

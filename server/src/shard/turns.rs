@@ -1,13 +1,17 @@
 //! Whose turn it is: the tenants of a shard are served by deficit round robin on bytes (Shreedhar and Varghese, 1995),
 //! each tenant's items in the order they came.
 
-use super::{Batch, Ending, Open, ProducerId, SessionLink, Write, WriteState, ids::FileKey, operation::Operation};
+use super::{
+    Batch, Ending, Open, ProducerId, SessionLink, Write, WriteState,
+    ids::FileKey,
+    operation::{Done, Operation},
+};
 use crate::{
     admission::{MIN_CHARGE_BYTES, Tenant},
     commit::stager::Chunk,
     sets::Step,
 };
-use inkpot_proto::error::Refused;
+use inkpot_proto::{error::Refused, path::TenantName};
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -64,6 +68,13 @@ pub enum Item {
     Operation(Box<Operation>),
     /// A step of a set.
     Step(Box<Step>),
+    /// All uploads of a tenant are discarded.
+    DiscardUploads {
+        /// Whose.
+        tenant: TenantName,
+        /// The answer: their bytes as the size.
+        reply: oneshot::Sender<Result<Done, Refused>>,
+    },
     /// A question about a producer.
     WriteState {
         /// The file.
@@ -93,7 +104,7 @@ impl Item {
             | Self::Staged { session, .. }
             | Self::StagedFinish { session, .. } => Some(Arc::clone(&session.tenant)),
             Self::Passed(item) => item.tenant(),
-            Self::WriteState { .. } | Self::Operation(_) | Self::Step(_) => None,
+            Self::WriteState { .. } | Self::Operation(_) | Self::Step(_) | Self::DiscardUploads { .. } => None,
         }
     }
 }

@@ -187,6 +187,12 @@ metrics! {
         "Time of a checkpoint.";
     RECOVERY_DURATION = Histogram "inkpot.recovery.duration" ["s"] (SHARD)
         "Time of a recovery, at the start or after a failure.";
+    ROTATIONS = Counter "inkpot.files.rotations" ["{file}"] (SHARD)
+        "Files that were rotated.";
+    REMOVALS = Counter "inkpot.files.removals" ["{file}"] (SHARD)
+        "Rotated files that were removed because their policy does not keep them.";
+    COMPRESSIONS = Counter "inkpot.files.compressions" ["{file}"] (SHARD)
+        "Files that were compressed.";
     DISK_FULL = Gauge "inkpot.disk.full" ["{shard}"] (SHARD)
         "1 while the shard refuses writes because the disk is full.";
     DISK_FREE = Gauge "inkpot.disk.free" ["By"] ()

@@ -107,6 +107,12 @@ pub struct ShardMetrics {
     pub apply_io: Cell,
     /// See [`names::APPLY_OPEN_FILES`].
     pub open_files: Cell,
+    /// See [`names::ROTATIONS`].
+    pub rotations: Cell,
+    /// See [`names::REMOVALS`].
+    pub removals: Cell,
+    /// See [`names::COMPRESSIONS`].
+    pub compressions: Cell,
     /// See [`names::DISK_FULL`].
     pub disk_full: Cell,
 }
@@ -143,6 +149,9 @@ impl ShardMetrics {
             apply_backlog: Cell::default(),
             apply_io: Cell::default(),
             open_files: Cell::default(),
+            rotations: Cell::default(),
+            removals: Cell::default(),
+            compressions: Cell::default(),
             disk_full: Cell::default(),
         }
     }
@@ -163,7 +172,7 @@ impl ShardMetrics {
 /// Lets whoever collects read the numbers of all shards.
 pub(super) fn observe(meter: &Meter, shards: &[Arc<ShardMetrics>]) {
     type Read = fn(&ShardMetrics) -> u64;
-    let cells: [(&names::Metric, Read); 11] = [
+    let cells: [(&names::Metric, Read); 14] = [
         (&names::QUEUE_APPENDS, |shard| shard.queue_appends.get()),
         (&names::QUEUE_SIZE, |shard| shard.queue_size.get()),
         (&names::SHARD_OPEN, |shard| shard.open.get()),
@@ -174,6 +183,9 @@ pub(super) fn observe(meter: &Meter, shards: &[Arc<ShardMetrics>]) {
         (&names::APPLY_BACKLOG, |shard| shard.apply_backlog.get()),
         (&names::APPLY_IO, |shard| shard.apply_io.get()),
         (&names::APPLY_OPEN_FILES, |shard| shard.open_files.get()),
+        (&names::ROTATIONS, |shard| shard.rotations.get()),
+        (&names::REMOVALS, |shard| shard.removals.get()),
+        (&names::COMPRESSIONS, |shard| shard.compressions.get()),
         (&names::DISK_FULL, |shard| shard.disk_full.get()),
     ];
     for (metric, read) in cells {

@@ -1,4 +1,4 @@
-// Package connection has what both examples need: a connection, and what to do about an error.
+// Package connection has what the examples need: a connection, and what to do about an error.
 package connection
 
 import (

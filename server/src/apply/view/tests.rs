@@ -170,6 +170,7 @@ fn summary_tells_what_the_state_says() {
         crc32c: None,
         stored_size: 10,
         compressed: false,
+        rotated: None,
     };
     assert_eq!(view.summary(), expected);
     view.state().seen = Some(Seen { inode: 1, modified });

@@ -12,6 +12,7 @@ use crate::{
     catalog::Catalog,
     commit::{
         ShardWriter,
+        driver::Spec,
         stager::{Job, Stager},
         unknown,
     },
@@ -65,6 +66,7 @@ pub struct Live {
     pub applier: Applier,
     pub backlog: Arc<Backlog>,
     pub stager: Stager,
+    pub catalog: Arc<Catalog>,
 }
 
 /// See the module.
@@ -160,12 +162,24 @@ impl Machine {
         self.recover()
     }
 
+    fn spec(&self) -> Spec {
+        Spec {
+            number: 0,
+            fs: Arc::clone(&self.fs),
+            config: Arc::clone(&self.config),
+            admission: Arc::clone(&self.admission),
+            metrics: ShardMetrics::off(),
+            salt: 0,
+        }
+    }
+
     /// What the shard does at a start and after a failure.
     pub fn recover(&mut self) -> Result<(), Stop> {
         self.drain();
         self.channels.clear();
-        let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry, salt: 0 };
+        let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry };
         let (recovered, unapplied) = recover(&ground, self.retained.clone())?;
+        let catalog = Arc::clone(&recovered.catalog);
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let applier = Applier::new(
             Arc::clone(&self.fs),
@@ -176,22 +190,14 @@ impl Machine {
             unapplied.unsynced,
             ShardMetrics::off(),
         );
-        let writer = ShardWriter::new(
-            Arc::clone(&self.fs),
-            Arc::clone(&self.config),
-            Arc::clone(&self.registry),
-            Arc::clone(&backlog),
-            recovered,
-            self.now,
-            ShardMetrics::off(),
-            Arc::clone(&self.admission),
-        );
+        let writer =
+            ShardWriter::new(&self.spec(), Arc::clone(&self.registry), Arc::clone(&backlog), recovered, self.now);
         for (view, piece) in unapplied.aside {
             let crc32c = view.state().crc32c;
             backlog.push(&view, piece, crc32c);
         }
         let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
-        self.live = Some(Live { writer, applier, backlog, stager });
+        self.live = Some(Live { writer, applier, backlog, stager, catalog });
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::machine::{Machine, Stop, key};
 use crate::{
     apply::{
         compress::{Target, copy_file},
+        plain::keep_staging_dir,
         view::staged_path,
     },
     commit::{refuse_item, stager::Job},
@@ -18,8 +19,8 @@ use inkpot_proto::{
     error::Refused,
     v1::{Durability, ErrorReason},
 };
-use inkpot_wal::fs::{Attributes, FileSystem, parent};
-use std::{io, sync::atomic::AtomicBool};
+use inkpot_wal::fs::{Attributes, parent};
+use std::sync::atomic::AtomicBool;
 use tokio::sync::oneshot;
 
 /// The answer to an operation.
@@ -82,7 +83,7 @@ impl Machine {
         }
         let id = self.writer().allot_id();
         let staged = staged_path(&key(path).tenant, 0, id);
-        make_dir(self.fs.as_ref(), parent(&staged))?;
+        keep_staging_dir(self.fs.as_ref(), parent(&staged))?;
         let attributes = Attributes { mode: 0o640, uid: None, gid: None };
         let target = Target { path: &staged, attributes, id };
         let crc32c = copy_file(self.fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
@@ -99,20 +100,6 @@ impl Machine {
 
 fn unstaged() -> Refused {
     Refused::new(ErrorReason::ShardClosed, "the append was not staged")
-}
-
-fn make_dir(fs: &dyn FileSystem, dir: &str) -> io::Result<()> {
-    match fs.create_dir(dir, Attributes::PRIVATE_DIR) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_dir(fs, parent(dir))?;
-            make_dir(fs, dir)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => {
-            made?;
-            fs.sync_dir(parent(dir))
-        }
-    }
 }
 
 /// The append or the end of a channel that a job is about.

@@ -21,6 +21,8 @@ use std::fmt::Write;
 /// What a token begins with whose page ended with a file, or with a common prefix.
 const FILE: char = 'f';
 const PREFIX: char = 'p';
+/// What a token begins with that holds any text.
+const TEXT: char = 't';
 
 /// A `Read` that keeps to the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,17 @@ pub struct ListRequest {
     /// Most entries in the page, 1 to [`MAX_PAGE_SIZE`].
     pub page_size: usize,
     /// The first text that was not in the page before.
+    pub from: String,
+}
+
+/// A `DeletePrefix` that keeps to the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What the paths begin with.
+    pub prefix: String,
+    /// Most files, 1 to [`MAX_PAGE_SIZE`].
+    pub max: usize,
+    /// The first text that was not looked at in the call before.
     pub from: String,
 }
 
@@ -85,18 +98,41 @@ pub fn first_byte(offset: i64, end: u64) -> Result<u64, Refused> {
 /// INVALID_FIELD.
 pub fn list(request: v1::ListRequest) -> Result<ListRequest, Refused> {
     let v1::ListRequest { prefix, page_size, page_token, delimiter } = request;
+    check_prefix(&prefix)?;
+    let page_size = page_size_of("page_size", page_size)?;
+    let delimiter = delimiter_of(&delimiter)?;
+    Ok(ListRequest { prefix, delimiter, page_size, from: from_token(&page_token)? })
+}
+
+/// Checks a `DeletePrefix`.
+///
+/// # Errors
+/// INVALID_FIELD.
+pub fn delete_prefix(request: v1::DeletePrefixRequest) -> Result<Batch, Refused> {
+    let v1::DeletePrefixRequest { prefix, max_files, page_token } = request;
+    check_prefix(&prefix)?;
+    Ok(Batch { prefix, max: page_size_of("max_files", max_files)?, from: from_token(&page_token)? })
+}
+
+fn check_prefix(prefix: &str) -> Result<(), Refused> {
     if prefix.len() > MAX_PATH_BYTES {
         return Err(invalid(format!("prefix is longer than {MAX_PATH_BYTES} bytes")));
     }
     if prefix.chars().any(char::is_control) {
         return Err(invalid("prefix has a control character"));
     }
-    if page_size > MAX_PAGE_SIZE {
-        return Err(invalid(format!("page_size is {page_size}; the largest is {MAX_PAGE_SIZE}")));
+    Ok(())
+}
+
+/// How many files a call is about.
+///
+/// # Errors
+/// INVALID_FIELD, which names the field.
+pub fn page_size_of(field: &str, wanted: u32) -> Result<usize, Refused> {
+    if wanted > MAX_PAGE_SIZE {
+        return Err(invalid(format!("{field} is {wanted}; the largest is {MAX_PAGE_SIZE}")));
     }
-    let page_size = if page_size == 0 { DEFAULT_PAGE_SIZE } else { page_size };
-    let delimiter = delimiter_of(&delimiter)?;
-    Ok(ListRequest { prefix, delimiter, page_size: page_size as usize, from: from_token(&page_token)? })
+    Ok(if wanted == 0 { DEFAULT_PAGE_SIZE } else { wanted } as usize)
 }
 
 /// Checks the uploads of a set.
@@ -169,12 +205,37 @@ pub fn to_token(last: &Entry) -> String {
         Entry::File(_) => FILE,
         Entry::Prefix(_) => PREFIX,
     };
-    let text = last.text();
+    to_hex(kind, last.text())
+}
+
+/// The token of a call that goes on behind `last`, which need not be a path.
+#[must_use]
+pub fn token_of_text(last: &str) -> String {
+    to_hex(TEXT, last)
+}
+
+/// What [`token_of_text`] was given; empty for the first call.
+///
+/// # Errors
+/// INVALID_FIELD.
+pub fn text_of_token(token: &str) -> Result<String, Refused> {
+    if token.is_empty() {
+        return Ok(String::new());
+    }
+    let bytes = token.strip_prefix(TEXT).and_then(decode_hex);
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(not_ours)
+}
+
+fn to_hex(kind: char, text: &str) -> String {
     text.bytes().fold(format!("{kind}"), |mut token, byte| {
         // Writing to a string cannot fail.
         let _ = write!(token, "{byte:02x}");
         token
     })
+}
+
+fn not_ours() -> Refused {
+    invalid("page_token is not one that this server made; begin with an empty one")
 }
 
 fn from_token(token: &str) -> Result<String, Refused> {
@@ -189,7 +250,7 @@ fn from_token(token: &str) -> Result<String, Refused> {
     let text = |digits| decode_hex(digits).and_then(|bytes| String::from_utf8(bytes).ok());
     let file = token.strip_prefix(FILE).and_then(text).and_then(|text| of_file(&text));
     let prefix = || token.strip_prefix(PREFIX).and_then(text).and_then(|text| of_prefix(&text));
-    file.or_else(prefix).ok_or_else(|| invalid("page_token is not one that this server made; begin with an empty one"))
+    file.or_else(prefix).ok_or_else(not_ours)
 }
 
 fn decode_hex(token: &str) -> Option<Vec<u8>> {

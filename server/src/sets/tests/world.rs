@@ -10,7 +10,7 @@ use crate::{
         registry::{Found, Registry},
     },
     catalog::{Catalog, CatalogSlot},
-    commit::{ShardWriter, driver::Health, stager::Stager, unknown},
+    commit::{ShardWriter, driver::{Health, Spec}, stager::Stager, unknown},
     config::Config,
     datadir::{DataDir, Opening},
     recovery::{Ground, plain_files, recover},
@@ -212,7 +212,7 @@ impl World {
         let Shard { handle, retained, health, live, .. } = &mut self.shards[shard];
         let registry = &handle.registry;
         let ground =
-            Ground { number: handle.number, fs: &self.fs, config: &self.config, registry: registry.as_ref(), salt: 0 };
+            Ground { number: handle.number, fs: &self.fs, config: &self.config, registry: registry.as_ref() };
         let (recovered, unapplied) = recover(&ground, retained.take()).unwrap();
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let catalog = Arc::clone(&recovered.catalog);
@@ -225,18 +225,15 @@ impl World {
             unapplied.unsynced,
             ShardMetrics::off(),
         );
-        let mut metrics = ShardMetrics::off();
-        Arc::get_mut(&mut metrics).unwrap().number = handle.number;
-        let writer = ShardWriter::new(
-            Arc::clone(&self.fs),
-            Arc::clone(&self.config),
-            Arc::clone(registry),
-            backlog,
-            recovered,
-            self.now,
-            metrics,
-            Arc::clone(&self.admission),
-        );
+        let spec = Spec {
+            number: handle.number,
+            fs: Arc::clone(&self.fs),
+            config: Arc::clone(&self.config),
+            admission: Arc::clone(&self.admission),
+            metrics: ShardMetrics::off(),
+            salt: 0,
+        };
+        let writer = ShardWriter::new(&spec, Arc::clone(registry), backlog, recovered, self.now);
         assert!(unapplied.aside.is_empty(), "bytes without a plain file");
         let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
         *live = Some(Live { writer, applier, stager, catalog });

@@ -161,7 +161,7 @@ impl Files {
         }
         let view = self.view_of(key, Location::Staged, id, generation);
         let upload = Upload { replace, if_generation, producer: None, active_at: now };
-        self.insert(File { upload: Some(upload), ..File::new(view, true) });
+        self.insert(File { key: key.clone(), upload: Some(upload), ..File::new(view, true) });
         let _ = self.touch(id, sequence);
     }
 
@@ -176,7 +176,10 @@ impl Files {
             file.created = true;
             producer = upload.producer;
             for (name, known) in producers {
-                file.producers.entry(name).or_insert(known);
+                let own = file.producers.entry(name).or_default();
+                if known.epoch > own.epoch {
+                    *own = known;
+                }
             }
         });
         if let Some(producer) = producer {
@@ -199,7 +202,7 @@ impl Files {
         });
         if let Some((heir, generation)) = heir {
             let view = self.view_of(&key, Location::Plain, heir, generation);
-            self.insert(File { producers, ..File::new(view, true) });
+            self.insert(File { key: key.clone(), producers, ..File::new(view, true) });
             let _ = self.touch(heir, sequence);
         }
     }
@@ -222,7 +225,7 @@ impl Files {
             file.content.sealed = true;
         });
         let view = self.view_of(&from, Location::Plain, next, generation);
-        self.insert(File { producers, ..File::new(view, true) });
+        self.insert(File { key: from.clone(), producers, ..File::new(view, true) });
         let _ = self.touch(next, sequence);
     }
 
@@ -237,7 +240,7 @@ impl Files {
         let (key, content) = (old.key.clone(), old.content.clone());
         let producers = self.displace(&key, next, sequence);
         let view = self.view_of(&key, Location::Staged, next, generation);
-        self.insert(File { producers, ..File::new(view, true) });
+        self.insert(File { key: key.clone(), producers, ..File::new(view, true) });
         let _ = self.touch(next, sequence);
         self.with(next, |file| {
             (file.created, file.end) = (true, len);
@@ -251,7 +254,7 @@ impl Files {
         }
         let producers = self.displace(key, id, sequence);
         let view = self.view_of(key, Location::Plain, id, generation);
-        self.insert(File { producers, ..File::new(view, true) });
+        self.insert(File { key: key.clone(), producers, ..File::new(view, true) });
         let _ = self.touch(id, sequence);
         self.with(id, |file| {
             (file.created, file.end) = (true, len);

@@ -110,7 +110,7 @@ impl Book {
     }
 
     /// These appends and ends of channels went to the stager.
-    pub fn to_stager(&mut self, names: &[(u32, Option<u64>)]) {
+    pub fn went_to_stager(&mut self, names: &[(u32, Option<u64>)]) {
         for (channel, seq) in names {
             let is_it = |entry: &Entry| match (&entry.ask, seq) {
                 (Ask::Write { channel: number, seq, .. }, Some(wanted)) => (number, seq) == (channel, wanted),
@@ -123,7 +123,7 @@ impl Book {
     }
 
     /// The stager is done with the first `count` of its jobs.
-    pub fn from_stager(&mut self, count: usize) {
+    pub fn came_from_stager(&mut self, count: usize) {
         self.queue.extend(self.jobs.drain(..count).map(|entry| Entry { staged: true, ..entry }));
     }
 
@@ -235,7 +235,8 @@ impl Book {
             }
             (Err(reason), Answer::Refused(refused)) => {
                 let follows = refused.reason == R::EarlierSeqRefused && matches!(ask, Ask::Write { .. });
-                let is_it = refused.reason == reason || follows || (self.faulty && is_of_a_fault(refused));
+                let is_dir = reason == R::FileNotFound && self.is_in_the_way(tree, ask, refused);
+                let is_it = is_dir || refused.reason == reason || follows || (self.faulty && is_of_a_fault(refused));
                 assert!(is_it, "{what}");
                 None
             }
@@ -260,8 +261,9 @@ impl Book {
     fn is_in_the_way(&self, tree: &Tree, ask: &Ask, refused: &Refused) -> bool {
         let path = match ask {
             Ask::Open(open) => Some(open.path),
+            Ask::Operate(operate) if refused.reason == R::DirectoryNotEmpty => Some(operate.path),
             Ask::Operate(Operate { deed: Deed::Rename { to, .. }, .. }) => Some(*to),
-            Ask::Operate(_) => None,
+            Ask::Operate(operate) => Some(operate.path),
             Ask::Write { channel, .. } => tree.channels.get(channel).map(|channel| tree.files[&channel.file].path),
             Ask::Finish { channel, .. } => {
                 self.tree().channels.get(channel).map(|channel| tree.files[&channel.file].path)
@@ -269,7 +271,7 @@ impl Book {
         };
         let Some(path) = path else { return false };
         match refused.reason {
-            R::IsADirectory => self.attempted.iter().any(|left| is_below(left, path)),
+            R::IsADirectory | R::DirectoryNotEmpty => self.attempted.iter().any(|left| is_below(left, path)),
             R::NotADirectory => self.attempted.iter().any(|left| is_below(path, left)),
             _ => false,
         }

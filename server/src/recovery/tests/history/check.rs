@@ -6,10 +6,9 @@ use super::{
     tree::{File, Tree},
 };
 use crate::{
-    apply::registry::Stretch,
     recovery::tests::machine::{Machine, Stop, key},
     shard::{
-        WriteState,
+        FileSummary, WriteState,
         listing::{Entry, Query, page},
         turns::Item,
     },
@@ -186,26 +185,13 @@ pub fn check_staging(machine: &Machine, tree: &Tree) {
     assert!(staged.len() <= empty, "left in staging: {:?}", staged.keys());
 }
 
-/// The catalog lists what the model has, in pages of any size.
+/// What is listed is what the model has, in pages of any size.
 pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
     let wanted: Vec<_> = tree.paths.iter().filter(|(_, id)| tree.files[*id].created).collect();
-    let tenant = key("any").tenant;
-    for size in [1, 3, 100] {
-        let (mut found, mut from) = (Vec::new(), String::new());
-        loop {
-            let query = Query { tenant: tenant.clone(), prefix: String::new(), delimiter: None, from, max: size };
-            let catalog = Arc::clone(machine.writer().catalog());
-            let rows = |from: &str, stretch: &Stretch, max| catalog.list(&query, from, stretch, max);
-            let page = page(&query, &machine.registry, rows)?;
-            let Some(last) = page.last() else { break };
-            from = last.behind();
-            found.extend(page.into_iter().filter_map(|entry| match entry {
-                Entry::File(summary) => Some(summary),
-                Entry::Prefix(_) => None,
-            }));
-        }
+    for max in [1, 3, 100] {
+        let found = list(machine, max)?;
         let paths: Vec<&str> = found.iter().map(|summary| summary.path.as_str()).collect();
-        assert_eq!(paths, wanted.iter().map(|(path, _)| **path).collect::<Vec<_>>(), "listed in pages of {size}");
+        assert_eq!(paths, wanted.iter().map(|(path, _)| **path).collect::<Vec<_>>(), "listed in pages of {max}");
         for ((path, id), summary) in wanted.iter().zip(&found) {
             let file = &tree.files[id];
             assert_eq!((summary.size, summary.sealed), (file.content.len() as u64, file.sealed), "{path}");
@@ -214,4 +200,20 @@ pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+fn list(machine: &mut Machine, max: usize) -> Result<Vec<FileSummary>, Stop> {
+    let (tenant, registry) = (key("any").tenant, Arc::clone(&machine.registry));
+    let catalog = &machine.live().catalog;
+    let mut query = Query { tenant, prefix: String::new(), delimiter: None, from: String::new(), max };
+    let mut found = Vec::new();
+    loop {
+        let page = page(&query, &registry, |from, stretch, max| catalog.list(&query, from, stretch, max))?;
+        let Some(last) = page.last() else { return Ok(found) };
+        query.from = last.behind();
+        for entry in page {
+            let Entry::File(summary) = entry else { panic!("nobody asked for {entry:?}") };
+            found.push(summary);
+        }
+    }
 }

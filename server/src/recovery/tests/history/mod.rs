@@ -148,7 +148,7 @@ impl History {
         let before = self.machine.jobs.len();
         let more = self.machine.commit_once()?;
         let names: Vec<_> = self.machine.jobs.iter().skip(before).map(super::whole::name).collect();
-        self.book.to_stager(&names);
+        self.book.went_to_stager(&names);
         self.book.settle(std::mem::take(&mut self.machine.told));
         for (ask, answer) in self.book.take_answers() {
             if let (Ask::Operate(Operate { prepared: Some(prepared), .. }), answer) = (&ask, &answer)
@@ -182,7 +182,7 @@ impl History {
         let count = most.min(self.machine.jobs.len());
         self.note(|| format!("stage {count}"));
         self.machine.stage(count)?;
-        self.book.from_stager(count);
+        self.book.came_from_stager(count);
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl History {
             self.commit()?;
         }
         assert!(!self.book.waits(), "not everything was answered");
-        Ok(())
+        check::check_list(&mut self.machine, self.book.tree())
     }
 
     /// A checkpoint after which the disk is as the model.

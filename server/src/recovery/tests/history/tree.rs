@@ -402,7 +402,10 @@ impl Tree {
                 };
             }
         }
-        let id = source.filter(|id| self.files[id].created).ok_or(R::FileNotFound)?;
+        let Some(id) = source.filter(|id| self.files[id].created) else {
+            let is_dir = self.check_vacant(ask.path) == Err(R::IsADirectory);
+            return Err(if is_dir { R::DirectoryNotEmpty } else { R::FileNotFound });
+        };
         if ask.if_generation.is_some_and(|wanted| self.generations.get(&id) != Some(&wanted)) {
             return Err(R::GenerationChanged);
         }

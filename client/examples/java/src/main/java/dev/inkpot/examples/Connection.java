@@ -10,7 +10,7 @@ import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.protobuf.StatusProto;
 
-/** What both examples need: a channel, and what to do about an error. */
+/** What the examples need: a channel, and what to do about an error. */
 final class Connection {
   private Connection() {}
 
