@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use inkpot_client::{Client, ErrorReason, OpenOptions, Producer, RenameOptions, UploadMode, UploadOptions};
-use inkpot_proto::v1::{ListRequest, Operator, StatRequest};
+use inkpot_proto::v1::{ListRequest, Operator, StatRequest, file_service_client::FileServiceClient};
 use inkpot_tests::harness::{
     server::{Server, Setup},
     session::FileClient,
@@ -85,7 +85,8 @@ async fn sizes(files: &mut FileClient, set: usize, order: impl Iterator<Item = u
     Some(sizes)
 }
 
-/// Which set the sizes are of, in the order in which they were asked: `None` is the one before `set`, or nothing.
+/// Whether the sizes are those of `set` or of what was there before, in the order in which they were asked; without those
+/// that do not tell.
 fn versions(set: usize, sizes: &[(usize, u64)]) -> Vec<bool> {
     let version = |(file, size): &(usize, u64)| {
         let before = if set % 2 == 1 { content(set - 1, *file).len() as u64 } else { 0 };
@@ -95,30 +96,27 @@ fn versions(set: usize, sizes: &[(usize, u64)]) -> Vec<bool> {
             "{} has {size} bytes, not {before} or {after}",
             path(target(set), *file)
         );
-        *size == after
+        (before != after).then_some(*size == after)
     };
-    sizes.iter().map(version).collect()
+    sizes.iter().filter_map(version).collect()
 }
 
 /// Looks at the set that is under way, by Stat and by List, until it is told to stop.
 async fn look(endpoint: String, shared: Arc<Shared>, sets: usize) {
     let channel = tonic::transport::Endpoint::from_shared(endpoint).unwrap().connect_lazy();
     let token = inkpot_tests::harness::session::Token::new(None);
-    let mut files = FileClient::with_interceptor(channel, token);
+    let mut files = FileServiceClient::with_interceptor(channel, token);
     let mut random = StdRng::seed_from_u64(3);
     while !shared.stop.load(Ordering::Relaxed) {
-        let set = shared.settled.load(Ordering::Relaxed).min(sizes_end(sets));
+        let set = shared.settled.load(Ordering::Relaxed).min(sets - 1);
         let first = random.random_range(0..FILES);
+        // What the next set replaces meanwhile is not looked at.
         if let Some(sizes) = sizes(&mut files, set, (first..FILES).chain(0..first)).await
-            && shared.settled.load(Ordering::Relaxed) <= set + 1
+            && (set % 2 == 1 || shared.settled.load(Ordering::Relaxed) <= set)
         {
-            // The next set may have begun to replace it; then it is that one's turn.
-            let is_still = set % 2 == 1 || shared.settled.load(Ordering::Relaxed) <= set;
-            if is_still {
-                let versions = versions(set, &sizes);
-                assert!(versions.is_sorted(), "set {set} is torn: {versions:?}");
-                shared.looks.fetch_add(1, Ordering::Relaxed);
-            }
+            let versions = versions(set, &sizes);
+            assert!(versions.is_sorted(), "set {set} is torn: {versions:?}");
+            shared.looks.fetch_add(1, Ordering::Relaxed);
         }
         let request = ListRequest { prefix: format!("sets/{:04}/", target(set)), ..ListRequest::default() };
         if let Ok(answer) = files.list(request).await {
@@ -135,10 +133,6 @@ async fn look(endpoint: String, shared: Arc<Shared>, sets: usize) {
         // A server that is away is not asked without a pause.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-fn sizes_end(sets: usize) -> usize {
-    sets - 1
 }
 
 /// Uploads the files of each set and publishes it; asks until it is settled.
@@ -225,10 +219,15 @@ async fn wander(client: Client, shared: Arc<Shared>, renames: usize) {
     for n in 0..renames {
         let options =
             OpenOptions { producer: Producer::Named { id: "p".to_owned(), epoch: None }, ..OpenOptions::default() };
-        let mut writer = session.open(&place(n), options).await.unwrap();
+        let writer = session.open(&place(n), options).await.unwrap();
         writer.write(Bytes::from(format!("line {n}\n"))).await.unwrap();
         writer.finish().await.unwrap();
-        let state = client.write_state(&place(n), "p").await.unwrap();
+        let mut state = client.write_state(&place(n), "p").await;
+        while state.as_ref().is_err_and(|error| error.reason().is_none()) {
+            // It changes nothing, so it may be asked for again whatever became of it.
+            state = client.write_state(&place(n), "p").await;
+        }
+        let state = state.unwrap();
         let operator = Operator { producer_id: "p".to_owned(), producer_epoch: state.epoch, seq: state.last_seq + 1 };
         let options = RenameOptions { operator: Some(operator), ..RenameOptions::default() };
         while let Err(error) = client.files().rename(&place(n), &place(n + 1), options.clone()).await {
@@ -243,7 +242,7 @@ async fn wander(client: Client, shared: Arc<Shared>, renames: usize) {
 /// one if it was not at the new one, unless it moved on in between.
 async fn look_for_it(endpoint: String, shared: Arc<Shared>) {
     let channel = tonic::transport::Endpoint::from_shared(endpoint).unwrap().connect_lazy();
-    let mut files = FileClient::with_interceptor(channel, inkpot_tests::harness::session::Token::new(None));
+    let mut files = FileServiceClient::with_interceptor(channel, inkpot_tests::harness::session::Token::new(None));
     while !shared.stop.load(Ordering::Relaxed) {
         let request = ListRequest { prefix: "moves/".to_owned(), ..ListRequest::default() };
         if let Ok(answer) = files.list(request).await {

@@ -496,6 +496,8 @@ impl ShardWriter {
             })
         };
         match item {
+            // What is held ready may need a whole frame.
+            Item::Step(_) if !self.encoder.is_empty() => true,
             _ if self.effects.is_empty() => false,
             Item::Open(open) => self.touched_paths.relate_to(&open.key),
             Item::Write(session, write, _) => of_channel(session, write.channel),

@@ -4,11 +4,12 @@ use super::{ShardError, ShardWriter, answers::closed};
 use crate::{
     apply::{
         plain::{check_vacant, difference, foreign, open_ours, refuse},
+        registry::Found,
         view::{FileView, Location, Place, ViewState},
     },
     catalog::{CatalogError, FileRow, Stored},
     shard::{
-        Ending, Mode, Open, ProducerState, SessionLink, WriteState,
+        Ending, Mode, Open, ProducerState, SessionLink, WriteState, being_decided,
         decide::Channel,
         ids::{FileId, FileKey, ProducerId, generation},
         outbox::{Event, OpenState},
@@ -88,6 +89,19 @@ impl ShardWriter {
         let id = self.load(key)?;
         let file = id.and_then(|id| self.files.get(id)).filter(|file| file.created);
         Ok(file.map(|file| Arc::clone(&file.view)))
+    }
+
+    /// What a reader is told of a path who asked before the registry knew of it: while a shard opens, that may be long ago.
+    ///
+    /// # Errors
+    /// Those of the catalog; BEING_DECIDED.
+    pub fn answer_lookup(&mut self, key: &FileKey) -> Result<Result<Option<Arc<FileView>>, Refused>, CatalogError> {
+        match self.registry.lookup(key) {
+            Found::Present(view) => Ok(Ok(Some(view))),
+            Found::Absent => Ok(Ok(None)),
+            Found::Undecided => Ok(Err(being_decided(key))),
+            Found::Unknown => self.lookup(key).map(Ok),
+        }
     }
 
     pub(super) fn write_state(

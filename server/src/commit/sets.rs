@@ -14,7 +14,7 @@ use crate::{
         being_decided,
         ids::{FileId, FileKey},
         operation::{Action, Operator},
-        record::{Part, Record, SetId},
+        record::{Encoder, Part, Record, SetId},
         state::{File, Remembered},
     },
 };
@@ -144,6 +144,15 @@ impl ShardWriter {
         if let Some(operator) = operator {
             // It is done where the file arrives, so it is counted there.
             note_done(&mut stored, operator, action, remember);
+        }
+        let (len, most) = (arrival_bytes(&stored, key), self.log.max_payload());
+        if len > most {
+            let text = format!(
+                "what is remembered of the {} producers of file {key} takes {len} bytes, more than the {most} that one frame of \
+                 the log has (wal.segment_bytes); a path of the same shard needs none",
+                stored.producers.len()
+            );
+            return Err(Refused::new(ErrorReason::TooManyProducers, text).with_limit("wal.segment_bytes"));
         }
         file.frozen = Some(set);
         self.frozen.insert(set, id);
@@ -366,6 +375,14 @@ fn note_done(stored: &mut Stored, operator: &Operator, action: &Action, remember
             known.remembered.pop_front();
         }
     }
+}
+
+/// Bytes that the arrival of a file takes in a frame.
+fn arrival_bytes(file: &Stored, from: &FileKey) -> usize {
+    let part = Part::Arrive { file: Box::new(file.clone()), from: from.clone() };
+    let mut encoder = Encoder::default();
+    encoder.push(&Record::Prepare { id: file.id, coordinator: 0, part });
+    encoder.len()
 }
 
 /// An answer, and the error that closes the shard.

@@ -25,6 +25,8 @@ struct Part {
 struct Scene {
     world: World,
     parts: Vec<Part>,
+    /// Whether somebody asks for the files while shards open, which brings them to memory.
+    is_asked: bool,
 }
 
 impl Scene {
@@ -45,7 +47,7 @@ impl Scene {
         if checkpointed {
             world.checkpoint();
         }
-        Self { world, parts }
+        Self { world, parts, is_asked: !checkpointed }
     }
 
     fn wishes(&self) -> Vec<UploadWish> {
@@ -60,7 +62,7 @@ impl Scene {
     }
 
     /// Whether the set has happened, as far as anybody is told.
-    fn look(&self, world: &World) -> Option<bool> {
+    fn look(&self, world: &mut World) -> Option<bool> {
         let mut seen = None;
         for part in &self.parts {
             let happened = match world.look(&part.key) {
@@ -81,14 +83,17 @@ impl Scene {
         let mut world = self.world.copy();
         world.open_all();
         world.bounds = bounds;
+        if self.is_asked {
+            world.asked = self.parts.iter().map(|part| part.key.clone()).collect();
+        }
         let mut happened = false;
         let (sets, wishes) = (Arc::clone(&world.sets), self.wishes());
         let result = drive(&mut world, choices, async move { sets.publish(wishes).await }, |world, result, _| {
             self.check(world, result, &mut happened);
         });
         let result = result.await;
-        let whole = self.look(&world).expect("at rest");
-        self.check(&world, result.as_ref(), &mut happened);
+        let whole = self.look(&mut world).expect("at rest");
+        self.check(&mut world, result.as_ref(), &mut happened);
         world.trace.push("the end".to_owned());
         world = self.start_again(world, whole);
         world.checkpoint();
@@ -102,13 +107,13 @@ impl Scene {
         if let Some(Ok(generations)) = result {
             assert_eq!(generations, again);
         }
-        assert_eq!(self.look(&world), Some(true), "{:#?}", world.trace);
+        assert_eq!(self.look(&mut world), Some(true), "{:#?}", world.trace);
         for part in &self.parts {
             assert_eq!(world.plain(&part.key).as_deref(), Some(part.bytes.as_bytes()), "{:#?}", world.trace);
         }
     }
 
-    fn check(&self, world: &World, result: Option<&Result<Vec<u64>, Refused>>, happened: &mut bool) {
+    fn check(&self, world: &mut World, result: Option<&Result<Vec<u64>, Refused>>, happened: &mut bool) {
         let seen = self.look(world);
         assert!(!*happened || seen != Some(false), "it was there before: {:#?}", world.trace);
         *happened |= seen == Some(true);
@@ -125,7 +130,7 @@ impl Scene {
         let mut world = world.started_again();
         world.open_all();
         assert!(world.is_at_rest(), "{:#?}", world.trace);
-        assert_eq!(self.look(&world), Some(whole), "after another start: {:#?}", world.trace);
+        assert_eq!(self.look(&mut world), Some(whole), "after another start: {:#?}", world.trace);
         world
     }
 }

@@ -10,7 +10,12 @@ use crate::{
         registry::{Found, Registry},
     },
     catalog::{Catalog, CatalogSlot},
-    commit::{ShardWriter, driver::{Health, Spec}, stager::Stager, unknown},
+    commit::{
+        ShardWriter,
+        driver::{Health, Spec},
+        stager::Stager,
+        unknown,
+    },
     config::Config,
     datadir::{DataDir, Opening},
     recovery::{Ground, plain_files, recover},
@@ -107,6 +112,9 @@ pub struct World {
     arrivals: u64,
     drain: CancellationToken,
     pub bounds: Bounds,
+    /// Paths that somebody asks about while their shard opens, and what they are told.
+    pub asked: Vec<FileKey>,
+    pub told: Vec<(FileKey, Sight)>,
     /// Whether the client may do something beside.
     pub beside: bool,
     session: Arc<SessionLink>,
@@ -184,6 +192,8 @@ impl World {
             arrivals: 0,
             drain,
             bounds: Bounds { orders: 0, faults: 0 },
+            asked: Vec::new(),
+            told: Vec::new(),
             beside: false,
             session,
             now: Instant::now(),
@@ -204,15 +214,15 @@ impl World {
     fn crash(&mut self) {
         self.drain.cancel();
         let next = Self::on(self.memory.power_loss(Loss::All, 0), Config::clone(&self.config), self.life + 1);
-        let (bounds, beside, trace) = (self.bounds, self.beside, std::mem::take(&mut self.trace));
-        *self = Self { bounds, beside, trace, ..next };
+        let (bounds, beside) = (self.bounds, self.beside);
+        let (trace, asked) = (std::mem::take(&mut self.trace), std::mem::take(&mut self.asked));
+        *self = Self { bounds, beside, trace, asked, ..next };
     }
 
     fn open(&mut self, shard: usize) {
         let Shard { handle, retained, health, live, .. } = &mut self.shards[shard];
         let registry = &handle.registry;
-        let ground =
-            Ground { number: handle.number, fs: &self.fs, config: &self.config, registry: registry.as_ref() };
+        let ground = Ground { number: handle.number, fs: &self.fs, config: &self.config, registry: registry.as_ref() };
         let (recovered, unapplied) = recover(&ground, retained.take()).unwrap();
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let catalog = Arc::clone(&recovered.catalog);
@@ -238,6 +248,24 @@ impl World {
         let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
         *live = Some(Live { writer, applier, stager, catalog });
         health.send_replace(Health::Open);
+        self.answer_asked(shard);
+    }
+
+    fn answer_asked(&mut self, shard: usize) {
+        for key in self.asked.clone().into_iter().filter(|key| self.shard_of(key) == shard) {
+            let live = self.shards[shard].live.as_mut().unwrap();
+            let sight = match live.writer.answer_lookup(&key).unwrap() {
+                Ok(view) => view.map_or(Sight::Nothing, |view| Sight::File(view.id)),
+                Err(_) => Sight::Untold,
+            };
+            self.told.push((key, sight));
+        }
+    }
+
+    /// What a client sees at a path, or saw who asked before it was open.
+    pub fn look(&mut self, key: &FileKey) -> Sight {
+        let told = self.told.iter().position(|(of, _)| of == key);
+        told.map_or_else(|| self.look_now(key), |told| self.told.remove(told).1)
     }
 
     fn fail(&mut self, shard: usize, refused: &Refused) {
@@ -345,7 +373,7 @@ impl World {
                 live.writer.commit(now)?;
             }
             Command::AllotId { reply } => _ = reply.send(Ok(live.writer.allot_id())),
-            Command::Lookup { key, reply } => _ = reply.send(Ok(live.writer.lookup(&key).unwrap())),
+            Command::Lookup { key, reply } => _ = reply.send(live.writer.answer_lookup(&key).unwrap()),
             other => panic!("no part of a set: {other:?}"),
         }
         live.applier.round(Which::Waited(Duration::ZERO), now).unwrap();
@@ -374,8 +402,7 @@ impl World {
         })
     }
 
-    /// What a client sees at a path.
-    pub fn look(&self, key: &FileKey) -> Sight {
+    fn look_now(&self, key: &FileKey) -> Sight {
         let shard = &self.shards[self.shard_of(key)];
         let Some(live) = &shard.live else { return Sight::Untold };
         match shard.handle.registry.lookup(key) {
@@ -470,7 +497,7 @@ impl World {
         for shard in &mut self.shards {
             let live = shard.live.as_mut().unwrap();
             let snapshot = live.writer.snapshot(self.now).unwrap();
-            let mark = snapshot.progress.mark.clone();
+            let mark = snapshot.progress.mark;
             assert!(live.applier.checkpoint(snapshot, self.now).unwrap().is_none());
             live.writer.checkpointed(&mark, self.now).unwrap();
         }
