@@ -244,11 +244,11 @@ async fn look_for_it(endpoint: String, shared: Arc<Shared>) {
     let channel = tonic::transport::Endpoint::from_shared(endpoint).unwrap().connect_lazy();
     let mut files = FileServiceClient::with_interceptor(channel, inkpot_tests::harness::session::Token::new(None));
     while !shared.stop.load(Ordering::Relaxed) {
+        let moved = shared.settled.load(Ordering::Relaxed) > 0;
         let request = ListRequest { prefix: "moves/".to_owned(), ..ListRequest::default() };
         if let Ok(answer) = files.list(request).await {
             let listed = answer.into_inner().files;
             assert!(listed.len() <= 1, "it is at more than one path: {listed:?}");
-            let moved = shared.settled.load(Ordering::Relaxed) > 0;
             assert!(!moved || listed.len() == 1, "it is nowhere");
             shared.looks.fetch_add(1, Ordering::Relaxed);
         }

@@ -345,6 +345,9 @@ impl<'a> Fold<'a> {
                 let location =
                     if file.row.content.compressed.is_some() { Location::Compressed } else { Location::Plain };
                 self.places.entry(file.id).or_default().push(Place { key: from, location });
+                // All that it had is in its plain file, synced, whatever this log says of an earlier stay.
+                self.plain_ends.insert(file.id, file.row.end);
+                self.fresh.remove(&file.id);
                 moved.push(file.id);
                 continue;
             };

@@ -252,7 +252,8 @@ impl World {
     }
 
     fn answer_asked(&mut self, shard: usize) {
-        for key in self.asked.clone().into_iter().filter(|key| self.shard_of(key) == shard) {
+        let here: Vec<FileKey> = self.asked.iter().filter(|key| self.shard_of(key) == shard).cloned().collect();
+        for key in here {
             let live = self.shards[shard].live.as_mut().unwrap();
             let sight = match live.writer.answer_lookup(&key).unwrap() {
                 Ok(view) => view.map_or(Sight::Nothing, |view| Sight::File(view.id)),
@@ -265,7 +266,10 @@ impl World {
     /// What a client sees at a path, or saw who asked before it was open.
     pub fn look(&mut self, key: &FileKey) -> Sight {
         let told = self.told.iter().position(|(of, _)| of == key);
-        told.map_or_else(|| self.look_now(key), |told| self.told.remove(told).1)
+        match told {
+            Some(told) => self.told.remove(told).1,
+            None => self.look_now(key),
+        }
     }
 
     fn fail(&mut self, shard: usize, refused: &Refused) {
