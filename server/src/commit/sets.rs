@@ -61,7 +61,10 @@ impl ShardWriter {
             }
             Step::FindDone { key, operator, action, reply } => {
                 let present = self.load(&key)?;
-                let done = present.map_or(Ok(None), |id| self.find_done(id, &operator, &action));
+                // It may have been done by what is being decided.
+                let done = self
+                    .check_lock(&key)
+                    .and_then(|()| present.map_or(Ok(None), |id| self.find_done(id, &operator, &action)));
                 self.answers.later(reply, done);
             }
             Step::List { reply } => {

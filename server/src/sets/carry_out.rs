@@ -128,7 +128,12 @@ impl Sets {
             Ok(file) => file,
             Err(refused) => {
                 self.settle(source, id, false).await;
-                return Err(refused);
+                // The same rename may have been under way, and be over by now.
+                let done = match refused.reason {
+                    ErrorReason::FileNotFound => self.find_done(&to, &to, operator.as_ref(), replace).await?,
+                    _ => None,
+                };
+                return done.ok_or(refused);
             }
         };
         let done = Done {
