@@ -3,8 +3,7 @@
 
 use super::{Outcome, Ready, Step, Wish};
 use crate::{
-    apply::view::FileView,
-    catalog::Stored,
+    apply::{plain, view::FileView},
     route,
     shard::{
         Command, ShardHandle,
@@ -16,7 +15,12 @@ use crate::{
 use futures_util::future::join_all;
 use inkpot_proto::{error::Refused, v1::ErrorReason};
 use inkpot_wal::fs::{Access, FileSystem, parent};
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{
     sync::{RwLock, oneshot},
     time,
@@ -51,6 +55,8 @@ pub struct Sets {
     drain: CancellationToken,
     /// Held to read while several shards are looked at as of one moment; held to write while a set happens.
     pub visibility: RwLock<()>,
+    /// Sets that are led through now, and what tells readers whether they have happened.
+    led: Mutex<HashMap<SetId, Arc<Outcome>>>,
 }
 
 /// Parts by the number of their shard, in the order of the wishes; with the place of each among all.
@@ -60,7 +66,7 @@ impl Sets {
     /// Sets of files of these shards, which are in the order of their numbers.
     #[must_use]
     pub fn new(shards: Arc<[ShardHandle]>, fs: Arc<dyn FileSystem>, drain: CancellationToken) -> Self {
-        Self { shards, fs, drain, visibility: RwLock::new(()) }
+        Self { shards, fs, drain, visibility: RwLock::new(()), led: Mutex::default() }
     }
 
     /// Publishes uploads of one tenant, all or none. Returns their generations.
@@ -97,8 +103,11 @@ impl Sets {
         operator: Option<Operator>,
     ) -> Result<Done, Refused> {
         let (source, target) = (self.shard_of(&from), self.shard_of(&to));
-        if let Some(done) = self.find_done(&to, operator.as_ref(), replace).await? {
-            return Ok(done);
+        // It may have been moved back since.
+        for key in [&to, &from] {
+            if let Some(done) = self.find_done(key, &to, operator.as_ref(), replace).await? {
+                return Ok(done);
+            }
         }
         // The shard where the file arrives decides, so that its path is free before the one that it leaves.
         let id = self.shards[target as usize].allot_id().await?;
@@ -111,33 +120,31 @@ impl Sets {
             replace,
             reply,
         });
-        let outcome = match frozen.await {
-            Ok(file) => self.move_frozen(id, (source, target), *file, from, replace).await,
+        let ready = match frozen.await {
+            Ok(file) => self.sync_plain(source, &from).await.map(|()| file),
             Err(refused) => Err(refused),
         };
-        if outcome.is_err() {
-            self.settle(source, id, false).await;
-        }
-        outcome
-    }
-
-    async fn move_frozen(
-        &self,
-        id: SetId,
-        (source, target): (u32, u32),
-        file: Stored,
-        from: FileKey,
-        replace: bool,
-    ) -> Result<Done, Refused> {
+        let file = match ready {
+            Ok(file) => file,
+            Err(refused) => {
+                self.settle(source, id, false).await;
+                // The same rename may have been under way, and be over by now.
+                let done = match refused.reason {
+                    ErrorReason::FileNotFound => self.find_done(&to, &to, operator.as_ref(), replace).await?,
+                    _ => None,
+                };
+                return done.ok_or(refused);
+            }
+        };
         let done = Done {
             generation: file.row.generation,
             size: file.row.end,
             crc32c: file.row.content.crc32c,
             duplicate: false,
         };
-        self.sync_plain(source, &from).await?;
         let leave = vec![(0, Wish::Leave(from.clone()))];
-        let arrive = vec![(1, Wish::Arrive { file: Box::new(file), from, replace })];
+        let arrive = vec![(1, Wish::Arrive { file, from, replace })];
+        // From here on nobody but the shard that decides can say that it does not happen.
         self.run(id, target, ByShard::from([(source, leave), (target, arrive)])).await?;
         Ok(done)
     }
@@ -145,14 +152,15 @@ impl Sets {
     /// Whether the operation was done before: the producers of a file go with it.
     async fn find_done(
         &self,
+        key: &FileKey,
         to: &FileKey,
         operator: Option<&Operator>,
         replace: bool,
     ) -> Result<Option<Done>, Refused> {
         let Some(operator) = operator else { return Ok(None) };
         let action = Action::Rename { to: to.clone(), replace };
-        let (key, operator) = (to.clone(), operator.clone());
-        self.step(self.shard_of(to), |reply| Step::FindDone { key, operator, action, reply }).await
+        let (key, operator) = (key.clone(), operator.clone());
+        self.step(self.shard_of(&key.clone()), |reply| Step::FindDone { key, operator, action, reply }).await
     }
 
     /// Waits until a frozen file is all in its plain file, and makes that durable: the shard that it goes to has not its
@@ -163,7 +171,17 @@ impl Sets {
             return Err(Refused::new(ErrorReason::FileNotFound, format!("there is no file {key}")));
         };
         while !is_applied(&view) {
-            time::sleep(LOOK).await;
+            tokio::select! {
+                () = time::sleep(LOOK) => {}
+                () = self.drain.cancelled() => {
+                    return Err(Refused::new(ErrorReason::Draining, "the server is stopping; nothing was applied"));
+                }
+            }
+        }
+        let foreign = view.state().foreign.clone();
+        if let Some(what) = foreign {
+            // Bytes that were acknowledged may lie beside the plain file, where the other shard would not find them.
+            return Err(plain::foreign(key, &what));
         }
         let fs = Arc::clone(&self.fs);
         let syncing = tokio::task::spawn_blocking(move || {
@@ -183,10 +201,25 @@ impl Sets {
 
     /// From the parts to the end: they are held ready, it is decided, all carry out.
     async fn run(&self, id: SetId, coordinator: u32, parts: ByShard) -> Result<Vec<(usize, Ready)>, Refused> {
-        let participants: Vec<u32> = parts.keys().copied().collect();
         let outcome = Arc::new(Outcome::default());
+        self.led().insert(id, Arc::clone(&outcome));
+        let ran = self.run_led(id, coordinator, parts, &outcome).await;
+        if !ran.as_ref().is_err_and(|refused| refused.reason == ErrorReason::OutcomeUnknown) {
+            self.led().remove(&id);
+        }
+        ran
+    }
+
+    async fn run_led(
+        &self,
+        id: SetId,
+        coordinator: u32,
+        parts: ByShard,
+        outcome: &Arc<Outcome>,
+    ) -> Result<Vec<(usize, Ready)>, Refused> {
+        let participants: Vec<u32> = parts.keys().copied().collect();
         let prepared =
-            join_all(parts.into_iter().map(|(shard, parts)| self.prepare(id, coordinator, shard, parts, &outcome)));
+            join_all(parts.into_iter().map(|(shard, parts)| self.prepare(id, coordinator, shard, parts, outcome)));
         let prepared: Result<Vec<_>, Refused> = prepared.await.into_iter().collect();
         let ready: Vec<(usize, Ready)> = match prepared {
             Ok(ready) => ready.into_iter().flatten().collect(),
@@ -200,22 +233,36 @@ impl Sets {
             self.settle_all(&participants, id, false).await;
             return if published == ready.len() { Ok(ready) } else { Err(published_before()) };
         }
-        if !self.decide(id, coordinator, &participants).await? {
+        if !self.decide(id, coordinator, &participants, outcome).await? {
             self.settle_all(&participants, id, false).await;
             let text = "a shard failed while the set was prepared; nothing was applied, try again";
             return Err(Refused::new(ErrorReason::BeingDecided, text));
         }
-        {
+        self.carry_out(id, coordinator, &participants).await;
+        Ok(ready)
+    }
+
+    /// Brings a set that was decided to its end, as far as the server does not stop before: then the decision is kept,
+    /// and the next start goes on from it.
+    pub(super) async fn carry_out(&self, id: SetId, coordinator: u32, participants: &[u32]) {
+        let led = self.led().get(&id).cloned();
+        if let Some(outcome) = led {
             let _moment = self.visibility.write().await;
             outcome.happen();
         }
         // First where it was decided: what leaves a shard has arrived by then.
-        self.settle(coordinator, id, true).await;
-        let others: Vec<u32> = participants.into_iter().filter(|shard| *shard != coordinator).collect();
-        self.settle_all(&others, id, true).await;
-        // If that fails the decision is kept, and the next start asks again.
-        let _ = self.step(coordinator, |reply| Step::Close { id, reply }).await;
-        Ok(ready)
+        if !self.settle(coordinator, id, true).await {
+            return;
+        }
+        let others: Vec<u32> = participants.iter().copied().filter(|shard| *shard != coordinator).collect();
+        if self.settle_all(&others, id, true).await {
+            // If that fails the decision is kept too.
+            let _ = self.step(coordinator, |reply| Step::Close { id, reply }).await;
+        }
+    }
+
+    fn led(&self) -> MutexGuard<'_, HashMap<SetId, Arc<Outcome>>> {
+        self.led.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn prepare(
@@ -233,7 +280,13 @@ impl Sets {
     }
 
     /// Whether the set happens. Asks until it is known: what was decided may have been lost on its way back.
-    async fn decide(&self, id: SetId, coordinator: u32, participants: &[u32]) -> Result<bool, Refused> {
+    async fn decide(
+        &self,
+        id: SetId,
+        coordinator: u32,
+        participants: &[u32],
+        outcome: &Outcome,
+    ) -> Result<bool, Refused> {
         let participants = participants.to_vec();
         match self.step(coordinator, |reply| Step::Decide { id, participants, reply }).await {
             Ok(()) => return Ok(true),
@@ -242,7 +295,8 @@ impl Sets {
         }
         loop {
             if let Ok(happens) = self.step(coordinator, |reply| Step::Ask { id, asker: coordinator, reply }).await {
-                return Ok(happens);
+                // The resolver may have carried it out and closed it meanwhile.
+                return Ok(happens || outcome.has_happened());
             }
             tokio::select! {
                 () = time::sleep(ASK_AGAIN) => {}
@@ -254,19 +308,20 @@ impl Sets {
         }
     }
 
-    async fn settle_all(&self, shards: &[u32], id: SetId, commit: bool) {
-        join_all(shards.iter().map(|shard| self.settle(*shard, id, commit))).await;
+    async fn settle_all(&self, shards: &[u32], id: SetId, commit: bool) -> bool {
+        join_all(shards.iter().map(|shard| self.settle(*shard, id, commit))).await.into_iter().all(|settled| settled)
     }
 
     /// Lets a shard carry its parts out, or let them go; tries until it does, or the server stops: then the next start
-    /// does.
-    pub(super) async fn settle(&self, shard: u32, id: SetId, commit: bool) {
+    /// does. Tells whether it did.
+    pub(super) async fn settle(&self, shard: u32, id: SetId, commit: bool) -> bool {
         while self.step(shard, |reply| Step::Settle { id, commit, reply }).await.is_err() {
             tokio::select! {
                 () = time::sleep(ASK_AGAIN) => {}
-                () = self.drain.cancelled() => return,
+                () = self.drain.cancelled() => return false,
             }
         }
+        true
     }
 
     /// One step in one shard.
