@@ -8,7 +8,7 @@
 use super::view::FileView;
 use crate::sets::Outcome;
 use crate::shard::{
-    ids::FileKey,
+    ids::{FileId, FileKey},
     listing::{Query, behind_prefix},
 };
 use inkpot_proto::path::{FilePath, TenantName};
@@ -69,6 +69,14 @@ impl Entry {
         }
     }
 
+    fn views(&self) -> [Option<Arc<FileView>>; 2] {
+        match self {
+            Self::Present(view) => [Some(Arc::clone(view)), None],
+            Self::Absent => [None, None],
+            Self::Held(held) => [held.now.clone(), held.next.clone()],
+        }
+    }
+
     fn is_undecided(&self) -> bool {
         matches!(self, Self::Held(held) if held.outcome.is_none())
     }
@@ -125,6 +133,14 @@ impl Registry {
             Found::Present(view) => Some(view),
             Found::Absent | Found::Unknown | Found::Undecided => None,
         }
+    }
+
+    /// The view that readers have of a file at this path, whether it is told of or not.
+    #[must_use]
+    pub fn view_of(&self, key: &FileKey, id: FileId) -> Option<Arc<FileView>> {
+        let tenants = self.read();
+        let entry = tenants.get(&key.tenant).and_then(|paths| paths.get(key.path.as_str()))?;
+        entry.views().into_iter().flatten().find(|view| view.id == id)
     }
 
     /// What is known of a path.
@@ -198,6 +214,19 @@ impl Registry {
         put(&mut self.write(), key, Entry::Absent);
     }
 
+    /// After a start or a failure: the path waits for a set, and what it has is not told until that is decided.
+    pub fn hold_undecided(&self, key: &FileKey) {
+        let mut tenants = self.write();
+        let known = tenants.get(&key.tenant).and_then(|paths| paths.get(key.path.as_str()));
+        let (now, next) = match known {
+            Some(Entry::Present(view)) => (Some(Arc::clone(view)), None),
+            // Readers may have these, and go on with them.
+            Some(Entry::Held(held)) => (held.now.clone(), held.next.clone()),
+            Some(Entry::Absent) | None => (None, None),
+        };
+        put(&mut tenants, key.clone(), Entry::Held(Box::new(Held { now, next, outcome: None })));
+    }
+
     /// The path waits for a set, until something else is said of it.
     pub fn hold(&self, key: FileKey, held: Held) {
         put(&mut self.write(), key, Entry::Held(Box::new(held)));
@@ -239,8 +268,7 @@ impl Registry {
     #[must_use]
     pub fn views(&self) -> Vec<Arc<FileView>> {
         let tenants = self.read();
-        let present = |entry: &Entry| if let Entry::Present(view) = entry { Some(Arc::clone(view)) } else { None };
-        tenants.values().flat_map(BTreeMap::values).filter_map(present).collect()
+        tenants.values().flat_map(BTreeMap::values).flat_map(Entry::views).flatten().collect()
     }
 
     /// How many paths something is known of.

@@ -346,7 +346,7 @@ impl Shard {
         match command {
             Command::Writes(batch) => writer.push_batch(batch, now),
             Command::Flush => writer.turns().flush(),
-            Command::Lookup { key, reply } => _ = reply.send(Ok(writer.lookup(&key)?)),
+            Command::Lookup { key, reply } => _ = reply.send(writer.answer_lookup(&key)?),
             Command::Step(step) => writer.push_step(*step),
             Command::AllotId { reply } => _ = reply.send(Ok(writer.allot_id())),
             Command::Staged { items, outcome } => {

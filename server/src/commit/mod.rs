@@ -163,6 +163,8 @@ pub struct ShardWriter {
     steps: VecDeque<Step>,
     /// Sets that this shard may not decide to happen any more: somebody was told that they do not.
     refused_sets: HashSet<SetId>,
+    /// Sets that were under way when the shard opened.
+    recovered_sets: HashSet<SetId>,
     /// Makes generations of this folder other ones than those of any other.
     salt: u64,
     /// What tenants are charged for.
@@ -199,7 +201,8 @@ impl ShardWriter {
         let Recovered { catalog, mut files, plain, log, running } = recovered;
         let account = Account::new(admission, number, &mut files);
         backlog.set_synced(log.synced_sequence());
-        let writer = Self {
+        let recovered_sets = files.sets().ids();
+        Self {
             number,
             fs,
             config,
@@ -231,6 +234,7 @@ impl ShardWriter {
             expiry_due: false,
             frozen: FastMap::default(),
             refused_sets: HashSet::new(),
+            recovered_sets,
             steps: VecDeque::new(),
             salt,
             account,
@@ -245,9 +249,7 @@ impl ShardWriter {
             oldest: None,
             traces: Vec::new(),
             trace: None,
-        };
-        writer.hold_recovered();
-        writer
+        }
     }
 
     /// Tells which channels a failure took away.
@@ -406,6 +408,12 @@ impl ShardWriter {
             && mark.sequence <= self.log.synced_sequence()
     }
 
+    /// What the shard knows.
+    #[cfg(test)]
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
     /// The log, to prepare its next segment elsewhere.
     #[must_use]
     pub fn log(&self) -> &Writer {
@@ -488,6 +496,8 @@ impl ShardWriter {
             })
         };
         match item {
+            // What is held ready may need a whole frame.
+            Item::Step(_) if !self.encoder.is_empty() => true,
             _ if self.effects.is_empty() => false,
             Item::Open(open) => self.touched_paths.relate_to(&open.key),
             Item::Write(session, write, _) => of_channel(session, write.channel),

@@ -4,11 +4,12 @@ use super::{ShardError, ShardWriter, answers::closed};
 use crate::{
     apply::{
         plain::{check_vacant, difference, foreign, open_ours, refuse},
+        registry::Found,
         view::{FileView, Location, Place, ViewState},
     },
     catalog::{CatalogError, FileRow, Stored},
     shard::{
-        Ending, Mode, Open, ProducerState, SessionLink, WriteState,
+        Ending, Mode, Open, ProducerState, SessionLink, WriteState, being_decided,
         decide::Channel,
         ids::{FileId, FileKey, ProducerId, generation},
         outbox::{Event, OpenState},
@@ -88,6 +89,19 @@ impl ShardWriter {
         let id = self.load(key)?;
         let file = id.and_then(|id| self.files.get(id)).filter(|file| file.created);
         Ok(file.map(|file| Arc::clone(&file.view)))
+    }
+
+    /// What a reader is told of a path who asked before the registry knew of it: while a shard opens, that may be long ago.
+    ///
+    /// # Errors
+    /// Those of the catalog; BEING_DECIDED.
+    pub fn answer_lookup(&mut self, key: &FileKey) -> Result<Result<Option<Arc<FileView>>, Refused>, CatalogError> {
+        match self.registry.lookup(key) {
+            Found::Present(view) => Ok(Ok(Some(view))),
+            Found::Absent => Ok(Ok(None)),
+            Found::Undecided => Ok(Err(being_decided(key))),
+            Found::Unknown => self.lookup(key).map(Ok),
+        }
     }
 
     pub(super) fn write_state(
@@ -331,7 +345,7 @@ impl ShardWriter {
 
     fn find_or_name(&mut self, key: &FileKey) -> Result<Result<FileId, Refused>, CatalogError> {
         if let Some(id) = self.load(key)? {
-            return Ok(Ok(id));
+            return Ok(self.check_frozen(key).map(|()| id));
         }
         let vacant = self.check_lock(key).and_then(|()| check_vacant(self.fs.as_ref(), key, self.number));
         if let Err(refused) = vacant {
@@ -370,9 +384,11 @@ impl ShardWriter {
         let Some(stored) = stored else { return Ok(None) };
         let id = stored.id;
         // Readers may have a view of it since before a recovery in place.
-        let view = self.registry.get(key).filter(|view| view.id == id);
+        let view = self.registry.view_of(key, id);
         let file = from_catalog(stored, view, self.number);
-        self.registry.insert(Arc::clone(&file.view));
+        if self.files.sets().lock_of(key).is_none() {
+            self.registry.insert(Arc::clone(&file.view));
+        }
         self.files.insert(file);
         Ok(Some(id))
     }

@@ -54,6 +54,8 @@ impl ShardWriter {
         let policy = channel.rotation.as_ref()?;
         let body = write.body.as_ref().ok()?;
         let file = self.files.get(channel.file)?;
+        // What a set is about to put in its place is told of from the moment on that the set happens.
+        self.check_lock(&file.key).ok()?;
         let (len, at) = (body.data.len() as u64, SystemTime::now());
         // Of an upload that was published nobody knows the time; it is as new as can be.
         let began = Some(file.content.began).filter(|began| *began > 0).map(Duration::from_millis);

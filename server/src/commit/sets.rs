@@ -2,15 +2,20 @@
 
 use super::{ShardError, ShardWriter, answers::closed, effects::Effect, snapshot_of, uploads::check_content};
 use crate::{
-    apply::{applier::stored, plain::check_vacant, registry, view::FileView},
+    apply::{
+        applier::stored,
+        plain::{check_vacant, disk_full},
+        registry,
+        view::FileView,
+    },
     catalog::{CatalogError, Stored},
     sets::{Outcome, Ready, Step, UnderWay, UploadWish, Wish},
     shard::{
         being_decided,
         ids::{FileId, FileKey},
         operation::{Action, Operator},
-        record::{Part, Record, SetId},
-        state::File,
+        record::{Encoder, Part, Record, SetId},
+        state::{File, Remembered},
     },
 };
 use inkpot_proto::{error::Refused, v1::ErrorReason};
@@ -20,6 +25,10 @@ impl ShardWriter {
     /// Takes a step of a set; answered when the commit is through.
     pub(super) fn step(&mut self, step: Step, now: Instant) -> Result<(), ShardError> {
         self.sync_wanted = true;
+        if let Some(refused) = self.refuse_without_room(&step) {
+            step.refuse(refused);
+            return Ok(());
+        }
         match step {
             Step::Freeze { id, key, if_generation, operator, to, replace, reply } => {
                 let frozen = self.freeze(id, &key, if_generation, operator.as_ref(), (to, replace), now);
@@ -52,13 +61,18 @@ impl ShardWriter {
             }
             Step::FindDone { key, operator, action, reply } => {
                 let present = self.load(&key)?;
-                let done = present.map_or(Ok(None), |id| self.find_done(id, &operator, &action));
+                // It may have been done by what is being decided.
+                let done = self
+                    .check_lock(&key)
+                    .and_then(|()| present.map_or(Ok(None), |id| self.find_done(id, &operator, &action)));
                 self.answers.later(reply, done);
             }
             Step::List { reply } => {
-                let sets = self.files.sets();
-                let held = sets.all_held().map(|(id, held)| (id, held.coordinator)).collect();
-                let decided = sets.all_decided().map(|(id, shards)| (id, shards.to_vec())).collect();
+                let (sets, recovered) = (self.files.sets(), &self.recovered_sets);
+                let held = sets.all_held().filter(|(id, _)| recovered.contains(id));
+                let held = held.map(|(id, held)| (id, held.coordinator)).collect();
+                let decided = sets.all_decided().filter(|(id, _)| recovered.contains(id));
+                let decided = decided.map(|(id, shards)| (id, shards.to_vec())).collect();
                 self.answers.later(reply, Ok(UnderWay { held, decided }));
             }
         }
@@ -70,12 +84,28 @@ impl ShardWriter {
         self.steps.push_back(step);
     }
 
-    /// Whether a path waits for a set.
+    /// On a full disk a step waits, as all does that is to be logged.
+    fn refuse_without_room(&self, step: &Step) -> Option<Refused> {
+        let is_logged = !matches!(step, Step::Ask { .. } | Step::FindDone { .. } | Step::List { .. });
+        (is_logged && (self.disk_full || self.backlog.is_disk_full())).then(|| disk_full("a step of a set"))
+    }
+
+    /// Whether a path waits for a set, or its file is about to leave.
     ///
     /// # Errors
     /// BEING_DECIDED.
     pub(super) fn check_lock(&self, key: &FileKey) -> Result<(), Refused> {
+        self.check_frozen(key)?;
         if self.files.sets().lock_of(key).is_some() { Err(being_decided(key)) } else { Ok(()) }
+    }
+
+    /// Whether the file of a path is about to leave. What was known of it then is what arrives.
+    ///
+    /// # Errors
+    /// BEING_DECIDED.
+    pub(super) fn check_frozen(&self, key: &FileKey) -> Result<(), Refused> {
+        let file = self.files.id_of(key).and_then(|id| self.files.get(id));
+        if file.is_some_and(|file| file.frozen.is_some()) { Err(being_decided(key)) } else { Ok(()) }
     }
 
     fn freeze(
@@ -108,20 +138,27 @@ impl ShardWriter {
             self.check_operator(id, operator, now)?;
         }
         self.check_plain(id)?;
+        let remember = self.config.producers.remembered as usize;
         let Some(file) = self.files.get_mut(id) else { return Err(closed("the file is gone")) };
-        if file.frozen.is_some() {
-            return Err(being_decided(key));
-        }
-        file.frozen = Some(set);
         let mut stored = stored(snapshot_of(file));
-        self.frozen.insert(set, id);
         if let Action::Rename { to, .. } = action {
             stored.row.key = to.clone();
         }
         if let Some(operator) = operator {
             // It is done where the file arrives, so it is counted there.
-            note_done(&mut stored, operator, action);
+            note_done(&mut stored, operator, action, remember);
         }
+        let (len, most) = (arrival_bytes(&stored, key), self.log.max_payload());
+        if len > most {
+            let text = format!(
+                "what is remembered of the {} producers of file {key} takes {len} bytes, more than the {most} that one frame of \
+                 the log has (wal.segment_bytes); a path of the same shard needs none",
+                stored.producers.len()
+            );
+            return Err(Refused::new(ErrorReason::TooManyProducers, text).with_limit("wal.segment_bytes"));
+        }
+        file.frozen = Some(set);
+        self.frozen.insert(set, id);
         Ok(Box::new(stored))
     }
 
@@ -291,6 +328,8 @@ impl ShardWriter {
 
     fn settle_set(&mut self, id: SetId, commit: bool, now: Instant) -> Result<(), CatalogError> {
         let only_frozen = self.frozen.remove(&id);
+        self.refused_sets.remove(&id);
+        self.recovered_sets.remove(&id);
         let Some(held) = self.files.sets().held(id).cloned() else {
             if let Some(file) = only_frozen.and_then(|file| self.files.get_mut(file)) {
                 file.frozen = None;
@@ -300,7 +339,8 @@ impl ShardWriter {
         let mut effects = Vec::new();
         for part in &held.parts {
             let Some(key) = self.files.paths_of(part) else { continue };
-            let over = self.files.id_of(&key);
+            // After a start it may be in the catalog only.
+            let over = self.load(&key)?;
             match part {
                 Part::Publish { upload } => effects.push((Effect::Publish { id: *upload, over }, key)),
                 Part::Leave { file } => effects.push((Effect::Leave { id: *file }, key)),
@@ -320,15 +360,6 @@ impl ShardWriter {
         }
         Ok(())
     }
-
-    /// After a start: paths of sets that are not over are told of only when it is known what became of them.
-    pub(super) fn hold_recovered(&self) {
-        for (_, held) in self.files.sets().all_held() {
-            for key in held.parts.iter().filter_map(|part| self.files.paths_of(part)) {
-                self.registry.hold(key, registry::Held { now: None, next: None, outcome: None });
-            }
-        }
-    }
 }
 
 /// What readers will see of an upload.
@@ -338,13 +369,23 @@ fn show_content(view: &FileView, file: &File) {
     state.crc32c = file.content.crc32c;
 }
 
-fn note_done(stored: &mut Stored, operator: &Operator, action: &Action) {
-    use crate::shard::state::Remembered;
+fn note_done(stored: &mut Stored, operator: &Operator, action: &Action, remember: usize) {
     let (generation, offset) = (stored.row.generation, stored.row.end);
     if let Some((_, known)) = stored.producers.iter_mut().find(|(name, _)| *name == operator.producer) {
         known.last_seq = operator.seq;
         known.remembered.push_back(Remembered { generation, offset, len: 0, crc32c: action.fingerprint() });
+        if known.remembered.len() > remember.max(1) {
+            known.remembered.pop_front();
+        }
     }
+}
+
+/// Bytes that the arrival of a file takes in a frame.
+fn arrival_bytes(file: &Stored, from: &FileKey) -> usize {
+    let part = Part::Arrive { file: Box::new(file.clone()), from: from.clone() };
+    let mut encoder = Encoder::default();
+    encoder.push(&Record::Prepare { id: file.id, coordinator: 0, part });
+    encoder.len()
 }
 
 /// An answer, and the error that closes the shard.

@@ -209,7 +209,7 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
     }
     drop(state);
     view.changed.notify_waiters();
-    if file.gone.is_none() && file.upload.is_none() {
+    if file.gone.is_none() && file.upload.is_none() && files.sets().lock_of(&file.key).is_none() {
         ground.registry.insert(Arc::clone(view));
     }
 }

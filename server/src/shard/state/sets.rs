@@ -13,7 +13,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -63,6 +63,17 @@ impl Sets {
     #[must_use]
     pub fn lock_of(&self, key: &FileKey) -> Option<SetId> {
         self.locked.get(key).copied()
+    }
+
+    /// The sets that are under way.
+    #[must_use]
+    pub fn ids(&self) -> HashSet<SetId> {
+        self.held.keys().chain(self.decided.keys()).copied().collect()
+    }
+
+    /// The paths that wait for a set.
+    pub fn locked(&self) -> impl Iterator<Item = &FileKey> {
+        self.locked.keys()
     }
 
     /// Whether no set is under way.
