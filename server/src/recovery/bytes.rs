@@ -85,6 +85,11 @@ impl<'a> Bringer<'a> {
 
     pub(super) fn take(&mut self, record: &Record, sequence: u64) -> Result<(), RecoveryError> {
         let Record::Append { id, offset, data, .. } = record else { return Ok(()) };
+        // Of a file that was another shard's meanwhile: between what it got here before and what it gets now lies what it
+        // got there.
+        if self.plain_ends.get(id).is_some_and(|end| offset < end) {
+            return Ok(());
+        }
         self.gathered.entry(*id).or_default().push((*offset, data.clone(), sequence));
         self.gathered_bytes += data.len();
         if self.gathered_bytes >= GATHER_BYTES { self.write() } else { Ok(()) }

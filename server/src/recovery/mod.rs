@@ -173,7 +173,9 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
         decode(&frame.payload, sequence, |record| bringer.take(&record, sequence))
     })?;
     let (unsynced, aside) = bringer.finish(&touched)?;
-    for (key, _) in files.unbound() {
+    // Never what was before a set that may have happened: others may show it already.
+    files.sets().locked().for_each(|key| ground.registry.hold_undecided(key));
+    for (key, _) in files.unbound().iter().filter(|(key, _)| files.sets().lock_of(key).is_none()) {
         ground.registry.set_absent(key.clone());
     }
     touched.iter().for_each(|id| names::register(ground, &files, *id));
@@ -343,6 +345,9 @@ impl<'a> Fold<'a> {
                 let location =
                     if file.row.content.compressed.is_some() { Location::Compressed } else { Location::Plain };
                 self.places.entry(file.id).or_default().push(Place { key: from, location });
+                // All that it had is in its plain file, synced, whatever this log says of an earlier stay.
+                self.plain_ends.insert(file.id, file.row.end);
+                self.fresh.remove(&file.id);
                 moved.push(file.id);
                 continue;
             };
