@@ -175,3 +175,6 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
