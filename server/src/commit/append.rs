@@ -90,7 +90,6 @@ impl ShardWriter {
             self.name_earlier(channel, seq, &mut refused);
         }
         channel.refused = true;
-        self.restage(channel);
         // A refusal that tells how far file or producer have come waits until that is durable.
         self.sync_wanted |= refused.expected_seq.is_some() || refused.expected_offset.is_some();
         self.answers.nack(session, number, seq, refused);

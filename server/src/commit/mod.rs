@@ -529,7 +529,13 @@ impl ShardWriter {
                     self.write(&session, write, None, since, now);
                 }
             }
-            Item::Staged { session, write, since, chunk } => self.write(&session, write, chunk, since, now),
+            Item::Staged { session, write, since, chunk, was_sent } => {
+                let slot = (session.id, write.channel);
+                self.write(&session, write, chunk, since, now);
+                if was_sent {
+                    self.restage_refused(slot);
+                }
+            }
             Item::Finish { session, channel, ending } if self.is_uploading(session.id, channel) => {
                 self.stage_finish(session, channel, ending);
             }

@@ -74,7 +74,9 @@ impl Job {
     #[must_use]
     pub fn into_item(self) -> Item {
         match self {
-            Self::Write { session, write, since, chunk, .. } => Item::Staged { session, write, since, chunk },
+            Self::Write { session, write, since, target, chunk } => {
+                Item::Staged { session, write, since, chunk, was_sent: target.is_some() }
+            }
             Self::Finish { session, channel, ending, refused, .. } => {
                 Item::StagedFinish { session, channel, ending, refused }
             }

@@ -211,7 +211,8 @@ impl ShardWriter {
         now: Instant,
     ) -> Result<(), Box<Refused>> {
         let Some(chunk) = chunk.filter(|chunk| chunk.offset == offset) else {
-            // It was sent while an earlier one was on its way to be refused.
+            // It came while an earlier one was on its way to be refused.
+            self.restage(channel);
             self.check_writable(channel.file)?;
             return Err(Box::new(closed(&format!("append {seq} was not staged"))));
         };
@@ -223,8 +224,16 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// What is sent from now on follows what was taken.
-    pub(super) fn restage(&self, channel: &mut Channel) {
+    /// After bytes that were sent to be staged were refused: what is sent from now on follows what was taken. (Another
+    /// refusal, of a seq that is taken for instance, changes nothing about what is on its way; to begin anew behind it would
+    /// let bytes be written over that are taken meanwhile.)
+    pub(super) fn restage_refused(&mut self, slot: (u64, u32)) {
+        let Some(mut channel) = self.channels.get(&slot).filter(|channel| channel.refused).cloned() else { return };
+        self.restage(&mut channel);
+        self.channels.insert(slot, channel);
+    }
+
+    fn restage(&self, channel: &mut Channel) {
         let Some(staging) = &mut channel.staging else { return };
         let Some(file) = self.files.get(channel.file) else { return };
         let known = channel.producer.as_ref().and_then(|name| file.producers.get(name));

@@ -50,6 +50,8 @@ pub enum Item {
         since: Instant,
         /// Where its bytes are; `None` if they did not fit in.
         chunk: Option<Chunk>,
+        /// Whether they were sent to be staged: what was sent behind them lies where they were expected to end.
+        was_sent: bool,
     },
     /// The end of an upload's channel, after all that was sent on it.
     StagedFinish {

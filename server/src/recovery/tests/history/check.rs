@@ -150,7 +150,8 @@ pub fn check_disk(machine: &Machine, book: &Book) {
         above(path).iter().for_each(|dir| _ = dirs.remove(dir));
     }
     assert!(files.is_empty(), "plain files that nobody made: {:?}", files.keys());
-    assert!(dirs.is_empty(), "directories without files: {dirs:?}");
+    // One whose removal failed stays, until something is made and removed there again.
+    assert!(dirs.is_empty() || book.faulty, "directories without files: {dirs:?}");
 }
 
 fn walk(machine: &Machine, dir: &str, files: &mut BTreeMap<String, Vec<u8>>, dirs: &mut BTreeSet<String>) {

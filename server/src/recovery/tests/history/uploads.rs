@@ -1,6 +1,6 @@
 //! Uploads that meet each other, and those that nobody finishes.
 
-use super::{History, Mode, check, short::started};
+use super::{Mode, check, short::started};
 use crate::shard::Ending;
 use inkpot_proto::v1::Durability::Synced;
 use std::time::Duration;
