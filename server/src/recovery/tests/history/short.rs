@@ -154,6 +154,7 @@ fn fail_each(name: &str, script: Script, op: Op, path: &str, kind: &FaultKind) -
         let before = history.machine.faulty.count(op, path);
         history.machine.faulty.fail(op, path, When::Nth(nth), kind.clone());
         history.book.faulty = true;
+        history.removal_fails = op == Op::Remove;
         let mut outcome = script(&mut history);
         let met = history.machine.faulty.count(op, path) - before >= nth;
         for _ in 0..3 {
