@@ -131,7 +131,7 @@ fn wanted_state(tree: &Tree, path: &str, producer: &str) -> Brief {
 
 /// The directory tree has what the model has, and nothing else: every file byte for byte, no directory without files.
 /// Where an append came to nothing an empty file may be left, with its directories, until somebody opens it.
-pub fn check_disk(machine: &Machine, book: &Book, removal_fails: bool) {
+pub fn check_disk(machine: &Machine, book: &Book) {
     let (mut files, mut dirs) = (BTreeMap::new(), BTreeSet::new());
     let (tree, attempted) = (book.tree(), &book.attempted);
     walk(machine, "files/default", &mut files, &mut dirs);
@@ -150,8 +150,7 @@ pub fn check_disk(machine: &Machine, book: &Book, removal_fails: bool) {
         above(path).iter().for_each(|dir| _ = dirs.remove(dir));
     }
     assert!(files.is_empty(), "plain files that nobody made: {:?}", files.keys());
-    // One whose removal failed stays, until something is made and removed there again.
-    assert!(dirs.is_empty() || removal_fails, "directories without files: {dirs:?}");
+    assert!(dirs.is_empty(), "directories without files: {dirs:?}");
 }
 
 fn walk(machine: &Machine, dir: &str, files: &mut BTreeMap<String, Vec<u8>>, dirs: &mut BTreeSet<String>) {

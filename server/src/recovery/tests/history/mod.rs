@@ -36,8 +36,6 @@ const PRODUCERS: [&str; 3] = ["p", "q", "r"];
 
 /// A machine, and what its clients know of it.
 struct History {
-    /// Removing directories fails: one without files may stay.
-    removal_fails: bool,
     machine: Machine,
     book: Book,
     /// What was done, to be told if something is wrong.
@@ -53,15 +51,7 @@ impl History {
     /// On an empty disk, with a machine that was not started.
     fn new(memory: MemoryFs) -> Self {
         let machine = Machine::new(memory, config(), Model::default());
-        Self {
-            machine,
-            book: Book::empty(),
-            steps: Vec::new(),
-            channels: OTHERS,
-            removal_fails: false,
-            counts: BTreeMap::new(),
-            known: None,
-        }
+        Self { machine, book: Book::empty(), steps: Vec::new(), channels: OTHERS, counts: BTreeMap::new(), known: None }
     }
 
     fn note(&mut self, step: impl FnOnce() -> String) {
@@ -214,7 +204,7 @@ impl History {
         self.note(|| "checkpoint".to_owned());
         self.machine.checkpoint()?;
         self.book.synced();
-        check::check_disk(&self.machine, &self.book, self.removal_fails);
+        check::check_disk(&self.machine, &self.book);
         check::check_list(&mut self.machine, self.book.tree())
     }
 
@@ -319,7 +309,7 @@ impl History {
         self.checkpoint()?;
         let mut next = self.lose(Loss::Nothing, 1);
         check::check_staging(&next.machine, next.book.tree());
-        check::check_disk(&next.machine, &next.book, next.removal_fails);
+        check::check_disk(&next.machine, &next.book);
         next.checkpoint()
     }
 }
