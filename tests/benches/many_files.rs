@@ -90,10 +90,10 @@ async fn make(server: &Server, begin: usize, end: usize, directories: usize) {
 }
 
 async fn look(server: &Server, files: usize, directories: usize) {
-    let mut client = server.files();
-    let (first, token) = page(&mut client, "", "", 1000).await;
-    let (middle, _) = page(&mut client, &format!("many/{:05}/", directories / 2), "", 1000).await;
-    let (next, _) = page(&mut client, "", &token, 1000).await;
+    let mut client = Files::new(server.channel());
+    let (first, token) = page(&mut client, "", "").await;
+    let (middle, _) = page(&mut client, &format!("many/{:05}/", directories / 2), "").await;
+    let (next, _) = page(&mut client, "", &token).await;
     let started = Instant::now();
     let request = ListRequest {
         prefix: "many/".to_owned(),
@@ -120,10 +120,10 @@ async fn look(server: &Server, files: usize, directories: usize) {
 
 type Files = inkpot_proto::v1::file_service_client::FileServiceClient<tonic::transport::Channel>;
 
-async fn page(client: &mut Files, prefix: &str, token: &str, size: u32) -> (Duration, String) {
+async fn page(client: &mut Files, prefix: &str, token: &str) -> (Duration, String) {
     let request = ListRequest {
         prefix: prefix.to_owned(),
-        page_size: size,
+        page_size: 1000,
         page_token: token.to_owned(),
         ..ListRequest::default()
     };
