@@ -46,6 +46,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// A shard that found no room on the disk looks again after this long.
 const FULL_BACKOFF: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether all shards have told what is stored.
+const COUNTS_LOOK: Duration = Duration::from_millis(2);
+
 /// How a shard is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -218,6 +221,19 @@ impl Shard {
         }
     }
 
+    /// Where tenants have limits of what they store, no shard takes anything before all know what is stored: at a start,
+    /// requests wait for the slowest shard as they wait for their own.
+    async fn wait_for_counts(&self) {
+        let config = &self.spec.config;
+        let is_limited = |bytes: Option<u64>, files: Option<u32>| bytes.is_some() || files.is_some();
+        let defaults = &config.tenant_defaults;
+        let has_limits = is_limited(defaults.stored_bytes, defaults.files)
+            || config.tenants.values().any(|tenant| is_limited(tenant.limits.stored_bytes, tenant.limits.files));
+        while has_limits && self.spec.admission.is_counting() {
+            tokio::time::sleep(COUNTS_LOOK).await;
+        }
+    }
+
     /// Serves until it is stopped or fails; then `retained` is what the next attempt needs of memory.
     async fn serve(&mut self, recovered: Recovered, unapplied: Unapplied, retained: &mut Option<Retained>) -> End {
         let config = Arc::clone(&self.spec.config);
@@ -247,6 +263,7 @@ impl Shard {
             }
         };
         writer.note_state();
+        self.wait_for_counts().await;
         self.catalog.open(catalog);
         self.spec.metrics.open.set(1);
         self.tell.send_replace(Health::Open);

@@ -46,15 +46,10 @@ impl Account {
     }
 
     fn reserve(&mut self, name: &TenantName, more: Stored) -> Result<(), Box<Refused>> {
-        let is_counting = self.admission.is_counting();
         let (tenant, charged) = self.of(name);
         if !tenant.stored.is_limited() {
             // It is charged when the commit is through.
             return Ok(());
-        }
-        if is_counting {
-            let text = format!("what tenant {name} stores is being counted since the start; try again");
-            return Err(Box::new(Refused::new(ErrorReason::ShardClosed, text)));
         }
         if tenant.stored.reserve(more).is_ok() {
             charged.bytes += more.bytes;
