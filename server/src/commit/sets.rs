@@ -1,6 +1,8 @@
 //! The steps of a set in one shard, each in its turn: see [`crate::sets`].
 
-use super::{ShardError, ShardWriter, answers::closed, effects::Effect, snapshot_of, uploads::check_content};
+use super::{
+    ShardError, ShardWriter, answers::closed, checkpoint::snapshot_of, effects::Effect, uploads::check_content,
+};
 use crate::{
     apply::{
         applier::stored,
