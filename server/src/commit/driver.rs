@@ -2,38 +2,27 @@
 //! its own with a runtime of its own, because commits wait for the disk; the same loop runs as a task where the disk is
 //! simulated.
 
-use super::{
-    ShardWriter, Slots,
-    answers::closed,
-    refuse_item,
-    stager::{BATCH_BYTES, Job, Stager},
-    unknown,
-};
+use super::{ShardWriter, Slots, answers::closed, helpers::Helpers, refuse_item, unknown};
 use crate::{
     admission::Admission,
-    apply::{self, Request, applier::Applier, backlog::Backlog, driver::Control, plain::disk_full, registry::Registry},
+    apply::{Request, applier::Applier, backlog::Backlog, plain::disk_full, registry::Registry},
     catalog::CatalogSlot,
     config::Config,
-    recovery::{Ground, Recovered, RecoveryError, Unapplied, plain_files, recover},
+    recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
     telemetry::ShardMetrics,
 };
 use futures_util::FutureExt;
 use inkpot_proto::{error::Refused, v1::ErrorReason};
-use inkpot_wal::{fs::FileSystem, recovery::Retained, segment::SegmentMaker};
+use inkpot_wal::{fs::FileSystem, recovery::Retained};
 use std::{
     collections::VecDeque,
     io,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel},
-    },
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
-use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that are taken at once.
@@ -80,7 +69,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    fn ground<'a>(&'a self, registry: &'a Registry) -> Ground<'a> {
+    pub(super) fn ground<'a>(&'a self, registry: &'a Registry) -> Ground<'a> {
         Ground { number: self.number, fs: &self.fs, config: &self.config, registry }
     }
 }
@@ -255,7 +244,7 @@ impl Shard {
             let crc32c = view.state().crc32c;
             backlog.push(&view, piece, crc32c);
         }
-        let helpers = match Helpers::start(self, applier, &backlog, &writer) {
+        let helpers = match Helpers::start(&self.spec, &self.registry, &self.sender, applier, &backlog, &writer) {
             Ok(helpers) => helpers,
             Err(error) => {
                 *retained = Some(writer.close(&closed("the shard could not start")).0);
@@ -413,133 +402,6 @@ impl Shard {
     }
 }
 
-/// A thread beside the shard's own ended although nobody told it to: it panicked.
-#[derive(Debug, Error)]
-#[error("a thread of the shard panicked")]
-struct HelperGone;
-
-/// The threads beside the shard's own: one applies and checkpoints, one makes log segments ahead of need.
-struct Helpers {
-    control: Arc<Control>,
-    applier: JoinHandle<()>,
-    prepare: SyncSender<()>,
-    preparer: JoinHandle<()>,
-    /// Never full: what waits there holds permits.
-    stage: Sender<Job>,
-    stager: JoinHandle<()>,
-}
-
-impl Helpers {
-    fn start(shard: &Shard, applier: Applier, backlog: &Arc<Backlog>, writer: &ShardWriter) -> std::io::Result<Self> {
-        let number = shard.spec.number;
-        let (prepare, wanted) = sync_channel(1);
-        let maker = writer.log().maker();
-        // First the one that ends by itself if the other cannot be made.
-        let preparer = std::thread::Builder::new()
-            .name(format!("segments-{number}"))
-            .spawn(move || wanted.iter().for_each(|()| prepare_segment(&maker)))?;
-        let control = Arc::new(Control::default());
-        let config = &shard.spec.config;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let run = apply::driver::run(
-            applier,
-            Arc::clone(backlog),
-            Arc::clone(&control),
-            shard.sender.clone(),
-            config.apply.clone(),
-            config.checkpoint.clone(),
-        );
-        let applier =
-            std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || runtime.block_on(run))?;
-        let (stage, jobs) = channel();
-        let stager = Stager::new(Arc::clone(&shard.spec.fs), plain_files(&shard.spec.ground(&shard.registry)));
-        let back = shard.sender.clone();
-        let stager = std::thread::Builder::new().name(format!("stage-{number}")).spawn(move || {
-            run_stager(stager, &jobs, &back);
-        })?;
-        Ok(Self { control, applier, prepare, preparer, stage, stager })
-    }
-
-    /// After a commit: tells the others what concerns them, and notices if one of them is gone.
-    fn look_at(&self, writer: &ShardWriter) -> Result<(), HelperGone> {
-        if self.applier.is_finished() || self.preparer.is_finished() || self.stager.is_finished() {
-            return Err(HelperGone);
-        }
-        self.control.wal_bytes.store(writer.unreleased_bytes(), Ordering::Relaxed);
-        if !writer.log().maker().is_ready() {
-            // A full channel means that it is asked for already.
-            let _ = self.prepare.try_send(());
-        }
-        Ok(())
-    }
-
-    /// Hands jobs to the stager; one that is gone is noticed by [`Helpers::look_at`].
-    fn stage(&self, jobs: Vec<Job>) {
-        for job in jobs {
-            if let Err(SendError(job)) = self.stage.send(job) {
-                refuse_item(job.into_item(), &closed("the append was not staged"));
-            }
-        }
-    }
-
-    fn checkpoint_now(&self) {
-        self.control.checkpoint_now.store(true, Ordering::Release);
-        self.control.changed.notify_one();
-    }
-
-    /// Ends both threads; meanwhile refuses what comes, because the applier may be waiting for room in the mailbox. Tells
-    /// whether the shard was told to stop.
-    async fn stop(self, mailbox: &mut mpsc::Receiver<Command>) -> bool {
-        self.control.stop.store(true, Ordering::Release);
-        self.control.changed.notify_one();
-        drop(self.prepare);
-        drop(self.stage);
-        let refused = closed("the append was not taken");
-        let mut told_to_stop = false;
-        while !self.applier.is_finished() || !self.preparer.is_finished() || !self.stager.is_finished() {
-            if let Ok(Some(command)) = tokio::time::timeout(Duration::from_millis(2), mailbox.recv()).await {
-                told_to_stop |= matches!(command, Command::Stop);
-                refuse(command, &refused);
-            }
-        }
-        if [self.applier, self.preparer, self.stager].into_iter().any(|thread| thread.join().is_err()) {
-            tracing::error!("a thread of the shard panicked");
-        }
-        told_to_stop
-    }
-}
-
-/// Does jobs as they come, as many at once as are there, up to a bound.
-fn run_stager(mut stager: Stager, jobs: &Receiver<Job>, shard: &mpsc::Sender<Command>) {
-    while let Ok(first) = jobs.recv() {
-        let mut bytes = first.bytes();
-        let mut batch = vec![first];
-        while bytes < BATCH_BYTES
-            && let Ok(job) = jobs.try_recv()
-        {
-            bytes += job.bytes();
-            batch.push(job);
-        }
-        let (items, outcome) = stager.run(batch);
-        let is_over = outcome.is_err();
-        if let Err(mpsc::error::SendError(command)) = shard.blocking_send(Command::Staged { items, outcome }) {
-            refuse(command, &closed("the append was not staged"));
-        }
-        if is_over {
-            // The shard closes, and refuses what still waits here.
-            jobs.iter().for_each(|job| refuse_item(job.into_item(), &closed("the append was not staged")));
-            return;
-        }
-    }
-}
-
-/// Makes the next segment. If that fails, the shard makes it itself when it needs it, and learns why.
-fn prepare_segment(maker: &SegmentMaker) {
-    if let Err(error) = maker.prepare() {
-        tracing::warn!(%error, "a log segment could not be prepared ahead");
-    }
-}
-
 fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> {
     match command {
         Command::Open(open) => Some((Arc::clone(&open.session.tenant), Item::Open(open))),
@@ -560,7 +422,7 @@ fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> 
 }
 
 /// Refuses a command of a shard that is closed.
-fn refuse(command: Command, refused: &Refused) {
+pub(super) fn refuse(command: Command, refused: &Refused) {
     match command {
         Command::Writes(batch) => {
             for write in batch.writes {

@@ -8,6 +8,7 @@ mod append;
 mod checkpoint;
 pub mod driver;
 mod effects;
+mod helpers;
 mod open;
 mod operations;
 mod quota;

@@ -1,0 +1,160 @@
+//! The threads beside a shard's own: the applier, the stager, and the one that makes log segments ahead of need.
+
+use super::{
+    ShardWriter,
+    answers::closed,
+    driver::{Spec, refuse},
+    refuse_item,
+    stager::{BATCH_BYTES, Job, Stager},
+};
+use crate::{
+    apply::{self, applier::Applier, backlog::Backlog, driver::Control, registry::Registry},
+    recovery::plain_files,
+    shard::Command,
+};
+use inkpot_wal::segment::SegmentMaker;
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+/// A thread beside the shard's own ended although nobody told it to: it panicked.
+#[derive(Debug, Error)]
+#[error("a thread of the shard panicked")]
+pub(super) struct HelperGone;
+
+/// The threads beside the shard's own: one applies and checkpoints, one makes log segments ahead of need.
+pub(super) struct Helpers {
+    control: Arc<Control>,
+    applier: JoinHandle<()>,
+    prepare: SyncSender<()>,
+    preparer: JoinHandle<()>,
+    /// Never full: what waits there holds permits.
+    stage: Sender<Job>,
+    stager: JoinHandle<()>,
+}
+
+impl Helpers {
+    pub(super) fn start(
+        spec: &Spec,
+        registry: &Registry,
+        sender: &mpsc::Sender<Command>,
+        applier: Applier,
+        backlog: &Arc<Backlog>,
+        writer: &ShardWriter,
+    ) -> std::io::Result<Self> {
+        let number = spec.number;
+        let (prepare, wanted) = sync_channel(1);
+        let maker = writer.log().maker();
+        // First the one that ends by itself if the other cannot be made.
+        let preparer = std::thread::Builder::new()
+            .name(format!("segments-{number}"))
+            .spawn(move || wanted.iter().for_each(|()| prepare_segment(&maker)))?;
+        let control = Arc::new(Control::default());
+        let config = &spec.config;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let run = apply::driver::run(
+            applier,
+            Arc::clone(backlog),
+            Arc::clone(&control),
+            sender.clone(),
+            config.apply.clone(),
+            config.checkpoint.clone(),
+        );
+        let applier =
+            std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || runtime.block_on(run))?;
+        let (stage, jobs) = channel();
+        let stager = Stager::new(Arc::clone(&spec.fs), plain_files(&spec.ground(registry)));
+        let back = sender.clone();
+        let stager = std::thread::Builder::new().name(format!("stage-{number}")).spawn(move || {
+            run_stager(stager, &jobs, &back);
+        })?;
+        Ok(Self { control, applier, prepare, preparer, stage, stager })
+    }
+
+    /// After a commit: tells the others what concerns them, and notices if one of them is gone.
+    pub(super) fn look_at(&self, writer: &ShardWriter) -> Result<(), HelperGone> {
+        if self.applier.is_finished() || self.preparer.is_finished() || self.stager.is_finished() {
+            return Err(HelperGone);
+        }
+        self.control.wal_bytes.store(writer.unreleased_bytes(), Ordering::Relaxed);
+        if !writer.log().maker().is_ready() {
+            // A full channel means that it is asked for already.
+            let _ = self.prepare.try_send(());
+        }
+        Ok(())
+    }
+
+    /// Hands jobs to the stager; one that is gone is noticed by [`Helpers::look_at`].
+    pub(super) fn stage(&self, jobs: Vec<Job>) {
+        for job in jobs {
+            if let Err(SendError(job)) = self.stage.send(job) {
+                refuse_item(job.into_item(), &closed("the append was not staged"));
+            }
+        }
+    }
+
+    pub(super) fn checkpoint_now(&self) {
+        self.control.checkpoint_now.store(true, Ordering::Release);
+        self.control.changed.notify_one();
+    }
+
+    /// Ends both threads; meanwhile refuses what comes, because the applier may be waiting for room in the mailbox. Tells
+    /// whether the shard was told to stop.
+    pub(super) async fn stop(self, mailbox: &mut mpsc::Receiver<Command>) -> bool {
+        self.control.stop.store(true, Ordering::Release);
+        self.control.changed.notify_one();
+        drop(self.prepare);
+        drop(self.stage);
+        let refused = closed("the append was not taken");
+        let mut told_to_stop = false;
+        while !self.applier.is_finished() || !self.preparer.is_finished() || !self.stager.is_finished() {
+            if let Ok(Some(command)) = tokio::time::timeout(Duration::from_millis(2), mailbox.recv()).await {
+                told_to_stop |= matches!(command, Command::Stop);
+                refuse(command, &refused);
+            }
+        }
+        if [self.applier, self.preparer, self.stager].into_iter().any(|thread| thread.join().is_err()) {
+            tracing::error!("a thread of the shard panicked");
+        }
+        told_to_stop
+    }
+}
+
+/// Does jobs as they come, as many at once as are there, up to a bound.
+fn run_stager(mut stager: Stager, jobs: &Receiver<Job>, shard: &mpsc::Sender<Command>) {
+    while let Ok(first) = jobs.recv() {
+        let mut bytes = first.bytes();
+        let mut batch = vec![first];
+        while bytes < BATCH_BYTES
+            && let Ok(job) = jobs.try_recv()
+        {
+            bytes += job.bytes();
+            batch.push(job);
+        }
+        let (items, outcome) = stager.run(batch);
+        let is_over = outcome.is_err();
+        if let Err(mpsc::error::SendError(command)) = shard.blocking_send(Command::Staged { items, outcome }) {
+            refuse(command, &closed("the append was not staged"));
+        }
+        if is_over {
+            // The shard closes, and refuses what still waits here.
+            jobs.iter().for_each(|job| refuse_item(job.into_item(), &closed("the append was not staged")));
+            return;
+        }
+    }
+}
+
+/// Makes the next segment. If that fails, the shard makes it itself when it needs it, and learns why.
+fn prepare_segment(maker: &SegmentMaker) {
+    if let Err(error) = maker.prepare() {
+        tracing::warn!(%error, "a log segment could not be prepared ahead");
+    }
+}
