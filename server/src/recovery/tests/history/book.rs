@@ -146,8 +146,13 @@ impl Book {
             let mut tree = self.tree().clone();
             let predicted = tree.take(&entry.ask);
             let level = self.check(&mut tree, &entry.ask, predicted, &answer);
-            self.answers.push((entry.ask, answer));
+            if let Some(mut cut) = self.tree().cut_for(&entry.ask) {
+                // The append was told the generation that the path had since the cut.
+                cut.generations.clone_from(&tree.generations);
+                self.trees.push(cut);
+            }
             self.trees.push(tree);
+            self.answers.push((entry.ask, answer));
             if level == Some(Durability::Synced) {
                 self.trees.drain(..self.trees.len() - 1);
             }
@@ -221,7 +226,11 @@ impl Book {
                 let wanted = if let Ask::Write { durability, .. } = ask { *durability } else { Durability::Synced };
                 assert!(*level >= wanted, "{what}");
                 self.learn(tree, file, *generation, &what);
-                made(self.tree(), ask).iter().for_each(|path| _ = self.attempted.remove(path));
+                if let Some(path) = made(self.tree(), ask) {
+                    // Until it is synced a loss of power leaves no more of it than of one that came to nothing.
+                    let is_lasting = *level == Durability::Synced;
+                    _ = if is_lasting { self.attempted.remove(path) } else { self.attempted.insert(path) };
+                }
                 Some(*level)
             }
             (Ok(Told::Finished { published }), Answer::Finished { generation, size, crc32c }) => {
@@ -252,7 +261,7 @@ impl Book {
             (Ok(_), Answer::Refused(refused)) if self.faulty && is_of_a_fault(refused) => {
                 if refused.outcome == Outcome::NotApplied {
                     self.attempted.extend(made(self.tree(), ask));
-                    *tree = self.tree().clone();
+                    *tree = self.tree().cut_for(ask).unwrap_or_else(|| self.tree().clone());
                     tree.take_operator(ask);
                 }
                 if let Ask::Finish { channel, .. } = ask {
@@ -331,6 +340,7 @@ impl Book {
                 continue;
             }
             let before = tree.clone();
+            trees.extend(before.cut_for(&entry.ask));
             let predicted = tree.take(&entry.ask);
             let answer = self.answer(&mut entry);
             self.attempted.extend(made(&before, &entry.ask));
@@ -352,7 +362,8 @@ impl Book {
 fn made(tree: &Tree, ask: &Ask) -> Option<&'static str> {
     let Ask::Write { channel, .. } = ask else { return None };
     let file = tree.channels.get(channel).map(|channel| &tree.files[&channel.file]);
-    file.filter(|file| !file.created && file.upload.is_none()).map(|file| file.path)
+    let is_cut = tree.cut_for(ask).is_some();
+    file.filter(|file| is_cut || !file.created && file.upload.is_none()).map(|file| file.path)
 }
 
 /// Whether a refusal that says that nothing was applied says so of what the shard remembers. An open that is refused may

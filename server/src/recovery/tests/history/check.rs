@@ -31,29 +31,33 @@ struct Seen {
 /// What clients can learn of a shard that nobody writes to.
 #[derive(Debug, Default)]
 pub struct Found {
-    files: BTreeMap<&'static str, Seen>,
-    states: BTreeMap<(&'static str, &'static str), WriteState>,
+    files: BTreeMap<String, Seen>,
+    states: BTreeMap<(String, &'static str), WriteState>,
 }
 
 impl Found {
-    pub fn of(machine: &mut Machine) -> Result<Self, Stop> {
+    /// Looks at every path that is listed, and at every one that clients may know.
+    pub fn of(machine: &mut Machine, known: &Known) -> Result<Self, Stop> {
         let mut found = Self::default();
         let mut answers = Vec::new();
-        for (path, producer) in PATHS.into_iter().flat_map(|path| PRODUCERS.map(|producer| (path, producer))) {
+        let listed = list(machine, 100)?.into_iter().map(|summary| summary.path.as_str().to_owned());
+        let in_trees = known.trees.iter().flat_map(|tree| tree.paths.keys().filter_map(|path| tree.name_of(path)));
+        let paths: BTreeSet<String> = PATHS.map(str::to_owned).into_iter().chain(listed).chain(in_trees).collect();
+        for (path, producer) in paths.iter().flat_map(|path| PRODUCERS.map(|producer| (path.clone(), producer))) {
             let (reply, answer) = oneshot::channel();
-            machine.ask(Item::WriteState { key: key(path), producer: Some(producer.into()), reply });
+            machine.ask(Item::WriteState { key: key(&path), producer: Some(producer.into()), reply });
             answers.push(((path, producer), answer));
         }
         machine.commit()?;
         for (of, mut answer) in answers {
             found.states.insert(of, answer.try_recv()??);
         }
-        for path in PATHS {
-            let Some(view) = machine.writer().lookup(&key(path))? else {
-                assert!(machine.registry.get(&key(path)).is_none(), "{path}: readers find what is not there");
+        for path in paths {
+            let Some(view) = machine.writer().lookup(&key(&path))? else {
+                assert!(machine.registry.get(&key(&path)).is_none(), "{path}: readers find what is not there");
                 continue;
             };
-            let content = machine.try_read(path)?;
+            let content = machine.try_read(&path)?;
             let state = view.state();
             assert_eq!(state.foreign, None, "{path}: nobody else was here");
             assert_eq!(state.crc32c, Some(crc32c::crc32c(&content)), "{path}");
@@ -66,24 +70,32 @@ impl Found {
     /// What is otherwise than the model says; nothing if it agrees.
     fn differences(&self, tree: &Tree, used: &BTreeSet<u64>) -> Vec<String> {
         let mut differ = Vec::new();
-        for path in PATHS {
-            let there = tree.at(path).filter(|(_, file)| file.created);
-            match (there, self.files.get(path)) {
-                (None, None) => {}
-                (Some((id, file)), Some(seen)) => {
-                    differ.extend(difference(path, file, seen));
-                    let known = tree.generations.get(&id).copied();
-                    let is_it = known.map_or(!used.contains(&seen.generation), |known| known == seen.generation);
-                    differ.extend((!is_it).then(|| format!("{path}: generation {}, not {known:?}", seen.generation)));
-                }
-                (there, seen) => differ.push(format!("{path}: wanted {}, found {}", there.is_some(), seen.is_some())),
+        let mut there = BTreeMap::new();
+        for (path, id) in &tree.paths {
+            match tree.name_of(path) {
+                Some(name) => _ = there.insert(name, (path, *id, &tree.files[id])),
+                None => differ.push(format!("{path} was cut, and is not there")),
             }
         }
-        for ((path, producer), state) in &self.states {
-            let wanted = wanted_state(tree, path, producer);
+        let is_named = |name: &str| there.get(name).is_some_and(|(_, _, file)| file.created);
+        differ
+            .extend(self.files.keys().filter(|name| !is_named(name)).map(|name| format!("{name} should not be there")));
+        for (name, (_, id, file)) in there.iter().filter(|(_, (_, _, file))| file.created) {
+            let Some(seen) = self.files.get(name) else {
+                differ.push(format!("{name} should be there"));
+                continue;
+            };
+            differ.extend(difference(name, file, seen));
+            let known = tree.generations.get(id).copied();
+            let is_it = known.map_or(!used.contains(&seen.generation), |known| known == seen.generation);
+            differ.extend((!is_it).then(|| format!("{name}: generation {}, not {known:?}", seen.generation)));
+        }
+        for ((name, producer), state) in &self.states {
+            let path = there.get(name).map(|(path, ..)| **path).or(PATHS.into_iter().find(|path| path == name));
+            let wanted = path.map_or((None, false, 0), |path| wanted_state(tree, path, producer));
             let found = brief(state);
             differ
-                .extend((wanted != found).then(|| format!("{producer} in {path}: wanted {wanted:?}, found {found:?}")));
+                .extend((wanted != found).then(|| format!("{producer} in {name}: wanted {wanted:?}, found {found:?}")));
         }
         differ
     }
@@ -91,16 +103,19 @@ impl Found {
     /// The state of the model that this is; there must be one among those that may be.
     pub fn recognise(&self, known: &Known, is_power_lost: bool) -> (Tree, BTreeSet<u64>) {
         let from = if is_power_lost { 0 } else { known.weak };
-        let differences: Vec<_> = known.trees[from..].iter().map(|tree| self.differences(tree, &known.used)).collect();
+        let mut trees = known.trees[from..].to_vec();
+        trees.iter_mut().for_each(|tree| tree.learn_cuts(self.files.keys().map(String::as_str)));
+        let differences: Vec<_> = trees.iter().map(|tree| self.differences(tree, &known.used)).collect();
         let Some(at) = differences.iter().rposition(Vec::is_empty) else {
             panic!("the shard is in none of {} states that it may be in: {differences:#?}", differences.len());
         };
-        let (mut tree, mut used) = (known.trees[from + at].clone(), known.used.clone());
-        for (path, seen) in &self.files {
-            let id = tree.paths[path];
-            if tree.generations.insert(id, seen.generation).is_none() {
-                assert!(used.insert(seen.generation), "{path}: generation {} twice", seen.generation);
-            }
+        let (mut tree, mut used) = (trees.swap_remove(at), known.used.clone());
+        let told = &known.trees[from + at].generations;
+        for (path, id) in tree.paths.clone() {
+            let Some(seen) = tree.name_of(path).and_then(|name| self.files.get(&name)) else { continue };
+            tree.generations.insert(id, seen.generation);
+            let is_new = used.insert(seen.generation);
+            assert!(is_new || told.contains_key(&id), "{path}: generation {} twice", seen.generation);
         }
         (tree, used)
     }
@@ -140,7 +155,7 @@ pub fn check_disk(machine: &Machine, book: &Book) {
         ends.into_iter().map(|end| format!("files/default/{}", &path[..end])).collect::<Vec<_>>()
     };
     for (path, id) in tree.paths.iter().filter(|(_, id)| tree.files[*id].created) {
-        let plain = key(path).plain_path();
+        let plain = key(&name(tree, path)).plain_path();
         let found = files.remove(&plain).unwrap_or_else(|| panic!("there is no plain file {plain}"));
         assert!(found == *tree.files[id].content, "plain file {plain} has {} other bytes", found.len());
         above(path).iter().for_each(|dir| _ = dirs.remove(dir));
@@ -187,17 +202,18 @@ pub fn check_staging(machine: &Machine, tree: &Tree) {
 
 /// What is listed is what the model has, in pages of any size.
 pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
-    let wanted: Vec<_> = tree.paths.iter().filter(|(_, id)| tree.files[*id].created).collect();
+    let there = tree.paths.iter().filter(|(_, id)| tree.files[*id].created);
+    let wanted: BTreeMap<String, &u64> = there.map(|(path, id)| (name(tree, path), id)).collect();
     for max in [1, 3, 100] {
         let found = list(machine, max)?;
         let paths: Vec<&str> = found.iter().map(|summary| summary.path.as_str()).collect();
         for path in PATHS {
-            let is_there = wanted.iter().any(|(wanted, _)| **wanted == path);
+            let is_there = wanted.contains_key(path);
             let (known, stored) = (machine.registry.lookup(&key(path)), machine.live().catalog.by_key(&key(path))?);
             let what = format!("listed in pages of {max}; the registry says {known:?}, the catalog {stored:?}");
             assert_eq!(paths.contains(&path), is_there, "{path} {what}");
         }
-        assert!(paths.is_sorted() && paths.len() == wanted.len(), "{paths:?}");
+        assert!(paths.iter().eq(wanted.keys()), "{paths:?}, wanted {wanted:?}");
         for ((path, id), summary) in wanted.iter().zip(&found) {
             let file = &tree.files[id];
             assert_eq!((summary.size, summary.sealed), (file.content.len() as u64, file.sealed), "{path}");
@@ -206,6 +222,11 @@ pub fn check_list(machine: &mut Machine, tree: &Tree) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// What the service calls a path, whose content clients were told of.
+fn name(tree: &Tree, path: &'static str) -> String {
+    tree.name_of(path).unwrap_or_else(|| panic!("the generation at {path} was never told"))
 }
 
 fn list(machine: &mut Machine, max: usize) -> Result<Vec<FileSummary>, Stop> {

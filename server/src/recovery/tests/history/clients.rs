@@ -74,13 +74,16 @@ impl Clients {
 
     fn operate(&mut self, history: &mut History, rng: &mut SmallRng) -> Result<(), Stop> {
         let tree = history.book.ahead();
-        let there: Vec<&'static str> = tree.paths.keys().copied().collect();
+        let there = named(history);
         let path = if there.is_empty() || rng.random_ratio(1, 10) { one_of(rng, &PATHS) } else { one_of(rng, &there) };
         let deed = match rng.random_range(0..10) {
             0..3 => Deed::Delete,
             3..4 => Deed::Seal,
             4..8 => Deed::Rename { to: one_of(rng, &PATHS), replace: rng.random() },
-            _ => match history.machine.writer().lookup(&key(path))? {
+            _ => match {
+                let name = history.name(path);
+                history.machine.writer().lookup(&key(&name))?
+            } {
                 Some(view) => {
                     let committed = usize::try_from(view.state().committed).unwrap();
                     Deed::Truncate { len: rng.random_range(0..=committed) }
@@ -110,7 +113,7 @@ impl Clients {
         let Some((path, deed, by)) = (from < self.signed.len()).then(|| one_of(rng, &self.signed[from..])) else {
             return Ok(());
         };
-        if uploads(history, path, by.0) {
+        if uploads(history, path, by.0) || history.book.tree().name_of(path).is_none() {
             return Ok(());
         }
         history.operate(path, deed, Some(by), None)
@@ -121,6 +124,12 @@ impl Clients {
 /// see what it is in the file at the path.
 fn uploads(history: &History, path: &str, producer: &str) -> bool {
     [history.book.ahead(), history.book.tree().clone()].iter().any(|tree| tree.upload_of(path, producer).is_some())
+}
+
+/// The paths at which there is something that clients can name.
+fn named(history: &History) -> Vec<&'static str> {
+    let (tree, ahead) = (history.book.tree(), history.book.ahead());
+    ahead.paths.keys().copied().filter(|path| tree.name_of(path).is_some()).collect()
 }
 
 fn if_generation(tree: &Tree, path: &str, rng: &mut SmallRng) -> Option<u64> {
@@ -138,7 +147,9 @@ fn wanted_epoch(file: Option<&File>, producer: &'static str, rng: &mut SmallRng)
 
 fn open_file(history: &mut History, rng: &mut SmallRng) {
     let tree = history.book.ahead();
-    let (path, producer) = (one_of(rng, &PATHS), one_of(rng, &PRODUCERS));
+    let there = named(history);
+    let path = if there.is_empty() || rng.random_ratio(9, 10) { one_of(rng, &PATHS) } else { one_of(rng, &there) };
+    let producer = one_of(rng, &PRODUCERS);
     if uploads(history, path, producer) {
         return;
     }

@@ -7,6 +7,7 @@ mod book;
 mod check;
 mod clients;
 mod random;
+mod rotation;
 mod short;
 mod tree;
 mod uploads;
@@ -16,10 +17,13 @@ use super::{
     model::Model,
     script::chain,
 };
-use crate::shard::{
-    Ending, Mode,
-    operation::{Action, Operator, Prepared},
-    turns::Item,
+use crate::{
+    config::Config,
+    shard::{
+        Ending, Mode,
+        operation::{Action, Operator, Prepared},
+        turns::Item,
+    },
 };
 use ask::{Answer, Ask, Deed, Open, Operate};
 use book::{Book, Known};
@@ -47,15 +51,25 @@ struct History {
     known: Option<Known>,
 }
 
+/// With files that are rotated.
+fn policed() -> Config {
+    Config { default_policies: rotation::policies(), ..config() }
+}
+
 impl History {
     /// On an empty disk, with a machine that was not started.
     fn new(memory: MemoryFs) -> Self {
-        let machine = Machine::new(memory, config(), Model::default());
+        let machine = Machine::new(memory, policed(), Model::default());
         Self { machine, book: Book::empty(), steps: Vec::new(), channels: OTHERS, counts: BTreeMap::new(), known: None }
     }
 
     fn note(&mut self, step: impl FnOnce() -> String) {
         self.steps.push(step());
+    }
+
+    /// What the service calls a path.
+    fn name(&self, path: &'static str) -> String {
+        self.book.tree().name_of(path).expect("clients were told of it")
     }
 
     fn open(&mut self, path: &'static str, mode: Mode, producer: Option<(&'static str, u64)>) -> u32 {
@@ -75,7 +89,7 @@ impl History {
         let item = crate::shard::Open {
             session,
             channel: open.channel,
-            key: key(path),
+            key: key(&self.name(path)),
             mode,
             producer: producer.map(|(name, epoch)| (name.into(), epoch)),
             if_generation,
@@ -113,13 +127,13 @@ impl History {
             Deed::Truncate { len } => Action::Truncate(self.prepare(&mut ask, len)?),
         };
         let by = operator.map(|(name, epoch, seq)| Operator { producer: name.into(), epoch, seq });
-        let reply = self.machine.operate(path, ask.if_generation, by, action);
+        let reply = self.machine.operate(&self.name(path), ask.if_generation, by, action);
         self.asked(Ask::Operate(ask), Some(reply));
         Ok(())
     }
 
     fn prepare(&mut self, ask: &mut Operate, len: usize) -> Result<Prepared, Stop> {
-        let prepared = match self.machine.prepare(ask.path, len as u64)? {
+        let prepared = match self.machine.prepare(&self.name(ask.path), len as u64)? {
             Some((generation, prepared)) => {
                 ask.if_generation = ask.if_generation.or(Some(generation));
                 ask.is_prepared = true;
@@ -230,7 +244,7 @@ impl History {
         self.count("lose");
         self.note(|| format!("lose {loss:?} {seed}"));
         self.stop();
-        let machine = Machine::new(self.machine.memory.power_loss(loss, seed), config(), Model::default());
+        let machine = Machine::new(self.machine.memory.power_loss(loss, seed), policed(), Model::default());
         self.machine = machine;
         let found = self.machine.boot().and_then(|()| self.recognise(loss != Loss::All));
         found.unwrap_or_else(|error| panic!("the next start fails: {}", chain(error.as_ref())));
@@ -260,8 +274,8 @@ impl History {
 
     /// Finds out in which of the states that it may be in the shard is.
     fn recognise(&mut self, is_power_lost: bool) -> Result<(), Stop> {
-        let found = Found::of(&mut self.machine)?;
-        let known = self.known.take().expect("no shard ran");
+        let found = Found::of(&mut self.machine, self.known.as_ref().expect("no shard runs"))?;
+        let known = self.known.take().expect("it was there");
         let (tree, used) = found.recognise(&known, is_power_lost);
         self.book = Book::new(tree, used);
         self.book.attempted = known.attempted;
@@ -272,6 +286,10 @@ impl History {
     /// Clients that had no answer ask again; each operation must be done once.
     fn ask_again(&mut self, unanswered: Vec<Operate>) -> Result<(), Stop> {
         for ask in unanswered.into_iter().filter(|ask| ask.operator.is_some()) {
+            if self.book.tree().name_of(ask.path).is_none() {
+                // What was cut there was lost with the power.
+                continue;
+            }
             let if_generation = ask.if_generation.filter(|_| ask.prepared.is_none());
             self.operate(ask.path, ask.deed, ask.operator, if_generation)?;
         }

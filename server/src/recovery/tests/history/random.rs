@@ -34,7 +34,10 @@ fn run(seed: u64) -> History {
             history = history.lose(loss, rng.random());
         }
     }
-    history.machine.memory.fail_from(u64::MAX);
+    if history.book.faulty {
+        // What fails without consequences, as the removal of an empty directory, is made good by a start.
+        history = history.lose(Loss::Nothing, rng.random());
+    }
     history
 }
 
@@ -44,7 +47,8 @@ fn run_all(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let proven = std::panic::catch_unwind(|| {
             let history = run(seed);
-            let counts = history.counts.clone();
+            let mut counts = history.counts.clone();
+            counts.insert("rotated".to_owned(), u32::try_from(history.book.tree().cuts()).unwrap());
             history.prove().unwrap_or_else(|error| panic!("{}", chain(error.as_ref())));
             counts
         });
@@ -58,9 +62,19 @@ fn run_all(seeds: std::ops::Range<u64>) {
     }
     assert_eq!(bad, [0; 0], "histories that are bad, each told above; `run` with that number does it again");
     // What is not in them is not proven.
-    for what in
-        ["Opened", "Acked", "duplicate", "published", "Delete", "Seal", "Rename", "Truncate", "done before", "lose"]
-    {
+    for what in [
+        "Opened",
+        "Acked",
+        "duplicate",
+        "published",
+        "Delete",
+        "Seal",
+        "Rename",
+        "Truncate",
+        "rotated",
+        "done before",
+        "lose",
+    ] {
         assert!(done.get(what).is_some_and(|count| *count > 20), "too little of {what}: {done:?}");
     }
 }

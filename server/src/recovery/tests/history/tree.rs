@@ -165,7 +165,7 @@ impl Tree {
         (bytes, there().filter(|file| file.created).count() as u64)
     }
 
-    fn add(&mut self, path: &'static str, upload: Option<Upload>) -> u64 {
+    pub fn add(&mut self, path: &'static str, upload: Option<Upload>) -> u64 {
         self.made += 1;
         let (producers, content) = (BTreeMap::new(), Arc::default());
         let file = File { path, created: false, gone: false, sealed: false, content, producers, upload, origin: None };
@@ -173,7 +173,7 @@ impl Tree {
         self.made
     }
 
-    fn file(&mut self, id: u64) -> &mut File {
+    pub fn file(&mut self, id: u64) -> &mut File {
         self.files.get_mut(&id).expect("a file of the model")
     }
 
@@ -307,7 +307,7 @@ impl Tree {
     fn append(&mut self, channel: &mut Channel, seq: u64, data: &Bytes) -> Result<Told, R> {
         self.check_path(channel)?;
         self.check_fence(channel)?;
-        let (id, file) = (channel.file, &self.files[&channel.file]);
+        let file = &self.files[&channel.file];
         let known = channel.producer.map(|name| &file.producers[name]);
         if let Some(known) = known.filter(|known| seq <= known.last_seq) {
             return match known.kept.get(&seq) {
@@ -329,6 +329,8 @@ impl Tree {
         if !file.created && file.upload.is_none() {
             self.check_vacant(file.path)?;
         }
+        self.rotate_before(channel, data.len());
+        let id = channel.file;
         let file = self.file(id);
         file.created |= file.upload.is_none();
         let offset = file.content.len() as u64;
