@@ -237,7 +237,9 @@ pub fn check_vacant(fs: &dyn FileSystem, key: &FileKey, shard: u32) -> Result<()
             let file = fs.open(&path, Access::Read).map_err(|error| refuse(&error, key))?;
             let id = file.file_id().map_err(|error| refuse(&error, key))?.map(FileId::from_bytes);
             if found.len == 0 && id.is_some_and(|id| id.shard() == shard) {
-                return fs.remove_file(&path).map_err(|error| refuse(&error, key));
+                // Durably: a loss of power must not bring it back where something else is then.
+                let removed = fs.remove_file(&path).and_then(|()| fs.sync_dir(parent(&path)));
+                return removed.map_err(|error| refuse(&error, key));
             }
             Err(foreign(key, "was put there by another program"))
         }

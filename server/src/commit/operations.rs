@@ -269,6 +269,11 @@ impl ShardWriter {
             refused.expected_offset = Some(file.end);
             return Err(refused);
         }
+        // The content may have come to the path after the copy was made, also one that the caller asks for.
+        if prepared.of != file.view.generation {
+            let text = format!("file {} became another while its beginning was copied; try again", file.key);
+            return Err(Refused::new(ErrorReason::GenerationChanged, text));
+        }
         self.check_prepared(id, prepared)?;
         let generation = self.generation_of(prepared.id);
         self.swap(id, prepared, generation, now);
@@ -294,7 +299,7 @@ impl ShardWriter {
 
     fn swap(&mut self, id: FileId, prepared: &Prepared, generation: u64, now: Instant) {
         let Some(key) = self.files.get(id).map(|file| file.key.clone()) else { return };
-        let Prepared { id: next, len, crc32c, compressed } = *prepared;
+        let Prepared { id: next, len, crc32c, compressed, of: _ } = *prepared;
         self.record(&Record::Swap { id, next, generation, len, crc32c, compressed }, now);
         self.add_effect(Effect::Publish { id: next, over: Some(id) }, &[&key]);
     }

@@ -144,7 +144,11 @@ impl Stager {
                 Ok(())
             }
             Job::Finish { ending, target: Some((key, id, end)), refused, .. } => {
-                let done = if *ending == Ending::Abort { Ok(()) } else { self.complete(key, *id, *end) };
+                let done = match ending {
+                    // Until the abort is durable the upload goes on after a crash, with what the log refers to by then.
+                    Ending::Abort => self.open.get(id).map_or(Ok(()), |file| file.sync_data()),
+                    _ => self.complete(key, *id, *end),
+                };
                 self.open.remove(id);
                 match done {
                     Err(error) if is_full(&error) => *refused = Some(disk_full(&format!("the upload to {key}"))),
@@ -176,7 +180,7 @@ impl Stager {
         let mut dirs = BTreeSet::new();
         for (id, key) in written {
             dirs.insert(parent(&self.plain.staged(&key.tenant, id)).to_owned());
-            // One that is no longer open was synced when it was closed, or is discarded.
+            // One that is no longer open was synced when it was closed.
             if let Some(file) = self.open.get(&id) {
                 file.sync_data()?;
             }

@@ -212,7 +212,8 @@ impl Keeper {
             Err(_) if view.state().gone.is_some() => return Ok(None),
             made => made?,
         };
-        let prepared = Prepared { id, len: made.len, crc32c: made.crc32c, compressed: Some(made.stored) };
+        let compressed = Some(made.stored);
+        let prepared = Prepared { id, len: made.len, crc32c: made.crc32c, compressed, of: view.generation };
         let generation = Some(file.generation);
         let action = Action::Compress(prepared);
         let done = shard.operate(Arc::clone(tenant), key.clone(), generation, None, action).await;

@@ -127,15 +127,24 @@ impl Services {
         let cut = async || self.cut(&key, request.size, request.if_generation, operator.clone()).await;
         let mut done = cut().await;
         for _ in 1..TRIES {
-            // It became another content while it was copied: the caller, who asked for none, gets that cut.
+            // It became another content while it was copied, and is one that the caller wants: that is cut.
             match &done {
-                Err(refused) if refused.reason == ErrorReason::GenerationChanged && request.if_generation.is_none() => {
-                    done = cut().await;
-                }
+                Err(refused) if refused.reason == ErrorReason::GenerationChanged => {}
                 _ => break,
             }
+            if !self.has_generation(&key, request.if_generation).await? {
+                break;
+            }
+            done = cut().await;
         }
         done.map(|done| v1::TruncateResponse { generation: done.generation, duplicate: done.duplicate })
+    }
+
+    /// Whether a caller who wants that generation means what is at a path.
+    async fn has_generation(&self, key: &FileKey, wanted: Option<u64>) -> Result<bool, Refused> {
+        let Some(wanted) = wanted else { return Ok(true) };
+        let view = self.shard(key).lookup(key).await?;
+        Ok(view.is_some_and(|view| view.generation == wanted))
     }
 
     async fn cut(
@@ -146,13 +155,15 @@ impl Services {
         operator: Option<Operator>,
     ) -> Result<Done, Refused> {
         let view = self.shard(key).lookup(key).await?;
-        let Some(view) = view.filter(|view| size <= view.state().committed) else {
+        let is_wanted = |view: &Arc<FileView>| {
+            size <= view.state().committed && if_generation.is_none_or(|wanted| wanted == view.generation)
+        };
+        let Some(view) = view.filter(is_wanted) else {
             // The shard tells a repeated operation from one that cannot be done.
-            let prepared = Prepared { id: self.shard(key).allot_id().await?, len: size, crc32c: 0, compressed: None };
+            let id = self.shard(key).allot_id().await?;
+            let prepared = Prepared { id, len: size, crc32c: 0, compressed: None, of: 0 };
             return self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
         };
-        // What is copied is the beginning of this content, and of no other. Whoever asks again is known by that.
-        let if_generation = if_generation.or(Some(view.generation));
         let prepared = self.copy_aside(key, view, size).await?;
         let done = self.operate(key.clone(), if_generation, operator, Action::Truncate(prepared)).await;
         let is_refused = done.as_ref().is_err_and(is_certain);
@@ -188,6 +199,7 @@ impl Services {
     async fn copy_aside(&self, key: &FileKey, view: Arc<FileView>, len: u64) -> Result<Prepared, Refused> {
         let shard = self.shard(key).clone();
         let id = shard.allot_id().await?;
+        let of = view.generation;
         let path = staged_path(&key.tenant, shard.number, id);
         let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
         let copying = task::spawn_blocking(move || {
@@ -199,7 +211,7 @@ impl Services {
         });
         let copied = copying.await.map_err(io::Error::other).flatten();
         let crc32c = copied.map_err(|error| refuse_preparing(key, &error))?;
-        Ok(Prepared { id, len, crc32c, compressed: None })
+        Ok(Prepared { id, len, crc32c, compressed: None, of })
     }
 
     async fn forget_prepared(&self, key: &FileKey, prepared: Prepared) {

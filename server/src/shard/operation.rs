@@ -29,6 +29,8 @@ pub struct Prepared {
     pub crc32c: u32,
     /// Bytes that it takes compressed; `None` if it is not.
     pub compressed: Option<u64>,
+    /// Generation of the content that it was made from; 0 if it was made from none.
+    pub of: u64,
 }
 
 /// What is done.

@@ -169,3 +169,14 @@ fn only_an_empty_file_of_this_shard_is_removed_from_a_new_path() {
     }
     assert_eq!(check_vacant(&memory, &key("d/e/f"), 0), Ok(()));
 }
+
+#[test]
+fn what_was_removed_from_a_new_path_does_not_come_back_with_the_next_loss_of_power() {
+    let memory = folder();
+    plain(Arc::new(memory.clone())).create(&key("a"), id(1)).unwrap();
+    ["files/t", "files"].iter().for_each(|dir| memory.sync_dir(dir).unwrap());
+    assert!(memory.power_loss(Loss::Nothing, 1).metadata("files/t/a").is_ok());
+    assert_eq!(check_vacant(&memory, &key("a"), 0), Ok(()));
+    let next = memory.power_loss(Loss::Nothing, 1);
+    assert!(next.metadata("files/t/a").is_err());
+}

@@ -74,21 +74,21 @@ impl Machine {
         self.jobs.drain(..).map(Job::into_item).for_each(|item| refuse_item(item, &unstaged()));
     }
 
-    /// Copies the beginning of a file aside, as a truncation does before it asks the shard. Tells of which generation it
-    /// is the beginning; `None` if there is no such file, or it is shorter.
-    pub fn prepare(&mut self, path: &str, len: u64) -> Result<Option<(u64, Prepared)>, Stop> {
-        let Some(view) = self.writer().lookup(&key(path))? else { return Ok(None) };
-        if view.state().committed < len {
-            return Ok(None);
-        }
+    /// Copies the beginning of a file aside, as a truncation does before it asks the shard; nothing if there is no such file,
+    /// or it is shorter.
+    pub fn prepare(&mut self, path: &str, len: u64) -> Result<Prepared, Stop> {
+        let view = self.writer().lookup(&key(path))?;
         let id = self.writer().allot_id();
+        let Some(view) = view.filter(|view| len <= view.state().committed) else {
+            return Ok(Prepared { id, len, crc32c: 0, compressed: None, of: 0 });
+        };
         let staged = staged_path(&key(path).tenant, 0, id);
         keep_staging_dir(self.fs.as_ref(), parent(&staged))?;
         let attributes = Attributes { mode: 0o640, uid: None, gid: None };
         let target = Target { path: &staged, attributes, id };
         let crc32c = copy_file(self.fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
         self.fs.sync_dir(parent(&staged))?;
-        Ok(Some((view.generation, Prepared { id, len, crc32c, compressed: None })))
+        Ok(Prepared { id, len, crc32c, compressed: None, of: view.generation })
     }
 
     /// A prepared copy is of no use.

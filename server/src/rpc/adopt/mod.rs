@@ -276,7 +276,7 @@ fn prepare(fs: &dyn FileSystem, plain: &str, file: &dyn File, id: FileId) -> io:
     if !is_as_before(&fs.metadata(plain)?) {
         return Err(changed());
     }
-    Ok(Prepared { id, len: before.len, crc32c, compressed: None })
+    Ok(Prepared { id, len: before.len, crc32c, compressed: None, of: 0 })
 }
 
 fn checksum(file: &dyn File, len: u64) -> io::Result<u32> {

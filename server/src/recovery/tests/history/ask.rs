@@ -31,8 +31,6 @@ pub struct Operate {
     pub deed: Deed,
     /// Of a truncation.
     pub prepared: Option<Prepared>,
-    /// There was something to prepare it from.
-    pub is_prepared: bool,
 }
 
 /// What an operation does.

@@ -146,12 +146,8 @@ impl Book {
             let mut tree = self.tree().clone();
             let predicted = tree.take(&entry.ask);
             let level = self.check(&mut tree, &entry.ask, predicted, &answer);
-            if let Some(mut cut) = self.tree().cut_for(&entry.ask) {
-                // The append was told the generation that the path had since the cut.
-                cut.generations.clone_from(&tree.generations);
-                self.trees.push(cut);
-            }
-            self.trees.push(tree);
+            let cut = self.tree().cut_for(&entry.ask);
+            self.trees.extend(cut.into_iter().chain([tree]));
             self.answers.push((entry.ask, answer));
             if level == Some(Durability::Synced) {
                 self.trees.drain(..self.trees.len() - 1);
@@ -254,11 +250,12 @@ impl Book {
                 let follows = matches!(refused.reason, R::EarlierSeqRefused) && matches!(ask, Ask::Write { .. })
                     || (reason, refused.reason) == (R::SequenceGap, R::UnknownProducer);
                 let is_dir = reason == R::FileNotFound && self.is_in_the_way(tree, ask, Some(reason), refused);
-                let is_it = is_dir || refused.reason == reason || follows || (self.faulty && is_of_a_fault(refused));
+                let is_fault = self.faulty && (is_of_a_fault(refused) || is_of_a_dir(refused));
+                let is_it = is_dir || refused.reason == reason || follows || is_fault;
                 assert!(is_it, "{what}");
                 None
             }
-            (Ok(_), Answer::Refused(refused)) if self.faulty && is_of_a_fault(refused) => {
+            (Ok(_), Answer::Refused(refused)) if self.faulty && (is_of_a_fault(refused) || is_of_a_dir(refused)) => {
                 if refused.outcome == Outcome::NotApplied {
                     self.attempted.extend(made(self.tree(), ask));
                     *tree = self.tree().cut_for(ask).unwrap_or_else(|| self.tree().clone());
@@ -272,6 +269,9 @@ impl Book {
             (Ok(_), Answer::Refused(refused)) if self.is_in_the_way(tree, ask, None, refused) => {
                 *tree = self.tree().clone();
                 tree.take_operator(ask);
+                if let Ask::Finish { channel, .. } = ask {
+                    tree.channels.remove(channel);
+                }
                 None
             }
             _ => panic!("{what}"),
@@ -378,6 +378,11 @@ fn must_not_hold(ask: &Ask, told: &Told) -> bool {
 
 fn is_of_a_fault(refused: &Refused) -> bool {
     matches!(refused.reason, R::Internal | R::DiskFull | R::ShardClosed | R::OutcomeUnknown | R::EarlierSeqRefused)
+}
+
+/// Where calls fail a directory may have been left, and another one not be looked at.
+fn is_of_a_dir(refused: &Refused) -> bool {
+    matches!(refused.reason, R::IsADirectory | R::NotADirectory | R::DirectoryNotEmpty | R::FileNotFound)
 }
 
 /// Takes the first append from an ack of several.

@@ -111,6 +111,10 @@ impl Found {
         };
         let (mut tree, mut used) = (trees.swap_remove(at), known.used.clone());
         let told = &known.trees[from + at].generations;
+        // A path had a generation before the append that told it, which was lost.
+        let lost = known.trees.last().map(|last| &last.generations).into_iter().flatten();
+        let is_made = |id: &u64| tree.files.get(id).is_none_or(|file| file.created || file.upload.is_some());
+        lost.filter(|(id, _)| !is_made(id)).for_each(|(_, generation)| _ = used.remove(generation));
         for (path, id) in tree.paths.clone() {
             let Some(seen) = tree.name_of(path).and_then(|name| self.files.get(&name)) else { continue };
             tree.generations.insert(id, seen.generation);
@@ -161,7 +165,9 @@ pub fn check_disk(machine: &Machine, book: &Book) {
         above(path).iter().for_each(|dir| _ = dirs.remove(dir));
     }
     for path in attempted {
-        files.remove(&key(path).plain_path()).into_iter().for_each(|found| assert!(found.is_empty(), "{path}"));
+        let plain = tree.name_of(path).map(|name| key(&name).plain_path());
+        let found = plain.and_then(|plain| files.remove(&plain));
+        assert!(found.is_none_or(|found| found.is_empty()), "{path}");
         above(path).iter().for_each(|dir| _ = dirs.remove(dir));
     }
     assert!(files.is_empty(), "plain files that nobody made: {:?}", files.keys());
@@ -194,7 +200,8 @@ pub fn check_staging(machine: &Machine, tree: &Tree) {
             continue;
         }
         let path = staged.iter().find(|(_, content)| is_it(content)).map(|(path, _)| path.clone());
-        let path = path.unwrap_or_else(|| panic!("the upload to {} is not in staging", upload.path));
+        let path =
+            path.unwrap_or_else(|| panic!("the {} bytes of {upload:?} are not in staging", upload.content.len()));
         staged.remove(&path);
     }
     assert!(staged.len() <= empty, "left in staging: {:?}", staged.keys());

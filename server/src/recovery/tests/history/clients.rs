@@ -80,16 +80,12 @@ impl Clients {
             0..3 => Deed::Delete,
             3..4 => Deed::Seal,
             4..8 => Deed::Rename { to: one_of(rng, &PATHS), replace: rng.random() },
-            _ => match {
+            _ => {
                 let name = history.name(path);
-                history.machine.writer().lookup(&key(&name))?
-            } {
-                Some(view) => {
-                    let committed = usize::try_from(view.state().committed).unwrap();
-                    Deed::Truncate { len: rng.random_range(0..=committed) }
-                }
-                None => Deed::Truncate { len: rng.random_range(0..9) },
-            },
+                let view = history.machine.writer().lookup(&key(&name))?;
+                let most = view.map_or(8, |view| usize::try_from(view.state().committed).unwrap());
+                Deed::Truncate { len: rng.random_range(0..=most) }
+            }
         };
         let mut operator = None;
         if rng.random_ratio(2, 3) {

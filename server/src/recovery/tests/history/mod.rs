@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     shard::{
         Ending, Mode,
-        operation::{Action, Operator, Prepared},
+        operation::{Action, Operator},
         turns::Item,
     },
 };
@@ -119,30 +119,22 @@ impl History {
         operator: Option<(&'static str, u64, u64)>,
         if_generation: Option<u64>,
     ) -> Result<(), Stop> {
-        let mut ask = Operate { path, if_generation, operator, deed, prepared: None, is_prepared: false };
+        let name = self.name(path);
+        let mut ask = Operate { path, if_generation, operator, deed, prepared: None };
         let action = match deed {
             Deed::Delete => Action::Delete,
             Deed::Seal => Action::Seal,
             Deed::Rename { to, replace } => Action::Rename { to: key(to), replace },
-            Deed::Truncate { len } => Action::Truncate(self.prepare(&mut ask, len)?),
+            Deed::Truncate { len } => {
+                let prepared = self.machine.prepare(&name, len as u64)?;
+                ask.prepared = Some(prepared);
+                Action::Truncate(prepared)
+            }
         };
         let by = operator.map(|(name, epoch, seq)| Operator { producer: name.into(), epoch, seq });
-        let reply = self.machine.operate(&self.name(path), ask.if_generation, by, action);
+        let reply = self.machine.operate(&name, if_generation, by, action);
         self.asked(Ask::Operate(ask), Some(reply));
         Ok(())
-    }
-
-    fn prepare(&mut self, ask: &mut Operate, len: usize) -> Result<Prepared, Stop> {
-        let prepared = match self.machine.prepare(&self.name(ask.path), len as u64)? {
-            Some((generation, prepared)) => {
-                ask.if_generation = ask.if_generation.or(Some(generation));
-                ask.is_prepared = true;
-                prepared
-            }
-            None => Prepared { id: self.machine.writer().allot_id(), len: len as u64, crc32c: 0, compressed: None },
-        };
-        ask.prepared = Some(prepared);
-        Ok(prepared)
     }
 
     fn asked(&mut self, ask: Ask, reply: Option<super::whole::Reply>) {
@@ -246,7 +238,7 @@ impl History {
         self.stop();
         let machine = Machine::new(self.machine.memory.power_loss(loss, seed), policed(), Model::default());
         self.machine = machine;
-        let found = self.machine.boot().and_then(|()| self.recognise(loss != Loss::All));
+        let found = self.machine.boot().and_then(|()| self.recognise(loss != Loss::All, false));
         found.unwrap_or_else(|error| panic!("the next start fails: {}", chain(error.as_ref())));
         self
     }
@@ -267,18 +259,16 @@ impl History {
         self.machine.close(&crate::commit::unknown(failure.as_ref()));
         self.stop();
         self.machine.come_back(failure)?;
-        self.recognise(false)?;
-        self.book.faulty = faulty;
-        Ok(())
+        self.recognise(false, faulty)
     }
 
     /// Finds out in which of the states that it may be in the shard is.
-    fn recognise(&mut self, is_power_lost: bool) -> Result<(), Stop> {
+    fn recognise(&mut self, is_power_lost: bool, faulty: bool) -> Result<(), Stop> {
         let found = Found::of(&mut self.machine, self.known.as_ref().expect("no shard runs"))?;
         let known = self.known.take().expect("it was there");
         let (tree, used) = found.recognise(&known, is_power_lost);
         self.book = Book::new(tree, used);
-        self.book.attempted = known.attempted;
+        (self.book.attempted, self.book.faulty) = (known.attempted, faulty);
         self.check_usage();
         self.ask_again(known.unanswered)
     }
@@ -290,8 +280,7 @@ impl History {
                 // What was cut there was lost with the power.
                 continue;
             }
-            let if_generation = ask.if_generation.filter(|_| ask.prepared.is_none());
-            self.operate(ask.path, ask.deed, ask.operator, if_generation)?;
+            self.operate(ask.path, ask.deed, ask.operator, ask.if_generation)?;
         }
         self.settle()
     }

@@ -88,7 +88,7 @@ impl Tree {
         self.paths.insert(self.files[&id].path, id);
         self.paths.insert(path, next);
         self.file(next).producers = producers;
-        for channel in self.channels.values_mut().filter(|channel| channel.file == id && !channel.upload) {
+        for channel in self.channels.values_mut().filter(|channel| channel.file == id && !channel.published) {
             channel.file = next;
         }
         next

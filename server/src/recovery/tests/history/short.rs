@@ -74,6 +74,19 @@ fn upload_that_is_aborted(history: &mut History) -> Result<(), Stop> {
     upload(history, "log", Mode::Create, Ending::Commit { size: Some(1), crc32c: None })
 }
 
+/// The end waits for the cut, and its chunk does not.
+fn upload_that_is_aborted_beside_a_cut(history: &mut History) -> Result<(), Stop> {
+    write_file(history, "a/b")?;
+    let channel = history.open("a/b", Mode::Replace, Some(("q", 1)));
+    history.commit()?;
+    history.send(channel, 1, "one part", Synced);
+    history.finish(channel, Ending::Abort);
+    history.commit()?;
+    history.operate("a/b", Deed::Truncate { len: 3 }, None, None)?;
+    history.stage(2)?;
+    history.settle()
+}
+
 fn rename_over_a_file(history: &mut History) -> Result<(), Stop> {
     write_file(history, "d/e/f")?;
     history.checkpoint()?;
@@ -125,11 +138,12 @@ fn rotate(history: &mut History) -> Result<(), Stop> {
     history.checkpoint()
 }
 
-const SCRIPTS: [(&str, Script); 8] = [
+const SCRIPTS: [(&str, Script); 9] = [
     ("upload to a new path", upload_to_a_new_path),
     ("upload over a file", upload_over_a_file),
     ("upload that is left and taken up", upload_that_is_left_and_taken_up),
     ("upload that is aborted", upload_that_is_aborted),
+    ("upload that is aborted beside a cut", upload_that_is_aborted_beside_a_cut),
     ("rename over a file", rename_over_a_file),
     ("cut and seal", cut_and_seal),
     ("delete and begin anew", delete_and_begin_anew),
@@ -191,7 +205,7 @@ fn fail_each(name: &str, script: Script, op: Op, path: &str, kind: &FaultKind) -
 
 #[test]
 fn uploads_survive_a_stop_at_every_operation() {
-    for (name, script) in &SCRIPTS[..4] {
+    for (name, script) in &SCRIPTS[..5] {
         let operations = stop_everywhere(name, *script);
         assert!(operations > 20, "{name} has {operations} operations");
     }
@@ -199,7 +213,7 @@ fn uploads_survive_a_stop_at_every_operation() {
 
 #[test]
 fn operations_survive_a_stop_at_every_operation_of_the_disk() {
-    for (name, script) in &SCRIPTS[4..] {
+    for (name, script) in &SCRIPTS[5..] {
         let operations = stop_everywhere(name, *script);
         assert!(operations > 20, "{name} has {operations} operations");
     }
@@ -235,7 +249,7 @@ fn failures_in_staging_and_of_names_lose_nothing() {
         (Op::Remove, "staging/", errno(Errno::IO)),
     ]);
     // A rotated file gets another name then than the model says.
-    fail_in(&SCRIPTS[..7], &[(Op::Metadata, "default/", errno(Errno::IO))]);
+    fail_in(&SCRIPTS[..8], &[(Op::Metadata, "default/", errno(Errno::IO))]);
 }
 
 #[test]
@@ -259,4 +273,18 @@ fn full_disk_loses_nothing() {
         (Op::CreateDir, "", errno(Errno::NOSPC)),
         (Op::Rename, "files/", errno(Errno::NOSPC)),
     ]);
+}
+
+/// The copy for a cut is made before the shard decides on it, and of what is there then.
+#[test]
+fn cut_of_what_comes_to_a_path_is_not_made_from_what_was_there() {
+    let mut history = started("a cut of what another one puts there".to_owned());
+    write_file(&mut history, "d/e/f").unwrap();
+    write_file(&mut history, "a/b").unwrap();
+    let wanted = history.book.tree().generation_at("d/e/f");
+    history.operate("d/e/f", Deed::Rename { to: "a/b", replace: true }, None, None).unwrap();
+    history.operate("a/b", Deed::Truncate { len: 4 }, None, wanted).unwrap();
+    history.operate("a/b", Deed::Truncate { len: 4 }, None, None).unwrap();
+    history.settle().unwrap();
+    prove(history);
 }

@@ -52,7 +52,7 @@ pub struct Channel {
     pub upload: bool,
     pub producer: Option<&'static str>,
     pub refused: bool,
-    published: bool,
+    pub published: bool,
     stale: bool,
     hold: u64,
     /// The last seq that was taken, without a producer.
@@ -447,7 +447,9 @@ impl Tree {
                 _ => self.check_vacant(to)?,
             },
             Deed::Truncate { len } if len > self.files[&id].content.len() => return Err(R::OutOfRange),
-            Deed::Truncate { .. } if !ask.is_prepared => return Err(R::ShardClosed),
+            Deed::Truncate { .. } if ask.prepared.map(|prepared| prepared.of) != self.generations.get(&id).copied() => {
+                return Err(R::GenerationChanged);
+            }
             Deed::Truncate { .. } | Deed::Delete => {}
         }
         let duplicate = ask.deed == Deed::Seal && was_sealed;
