@@ -19,6 +19,7 @@ use bytes::Bytes;
 use inkpot_proto::path::TenantName;
 use inkpot_wal::{
     fs::{Access, Attributes, File, FileSystem, VolumeSync, parent},
+    planted::{self, Bug},
     writer::is_full,
 };
 use std::{
@@ -166,6 +167,7 @@ impl Applier {
                 continue;
             }
             let through = match which {
+                Which::Waited(_) if planted::is(Bug::ApplyPastSynced) => u64::MAX,
                 Which::Waited(_) => self.backlog.synced(),
                 Which::Through(sequence) => sequence.min(self.backlog.synced()),
             };
@@ -199,7 +201,10 @@ impl Applier {
         if !self.park(through)? {
             return Ok(Some(snapshot));
         }
-        self.sync(&snapshot.dirs)?;
+        if !planted::is(Bug::CheckpointBeforeSync) {
+            let none = BTreeSet::new();
+            self.sync(if planted::is(Bug::LostRename) { &none } else { &snapshot.dirs })?;
+        }
         let changes = Changes {
             files: snapshot.files.into_iter().map(stored).collect(),
             removed: snapshot.removed.iter().map(|view| view.id).collect(),
@@ -501,7 +506,10 @@ fn ready(pending: &std::collections::VecDeque<Piece>, through: u64) -> Vec<Bytes
 /// A file as the catalog has it.
 #[must_use]
 pub fn stored(file: SnapshotFile) -> Stored {
-    let SnapshotFile { view, key, created, end, sequence, producers, content, upload } = file;
+    let SnapshotFile { view, key, created, end, sequence, mut producers, content, upload } = file;
+    if planted::is(Bug::DedupeNotPersisted) {
+        producers.clear();
+    }
     let staged = view.place().location == Location::Staged;
     let state = view.state();
     let row = FileRow {

@@ -22,6 +22,7 @@ use inkpot_proto::{
     error::Refused,
     v1::{Durability, ErrorReason},
 };
+use inkpot_wal::planted::{self, Bug};
 use std::{
     io,
     sync::Arc,
@@ -133,7 +134,17 @@ impl ShardWriter {
         let wish = Wish { seq, len, crc32c: body.crc32c, expected_offset: body.expected_offset };
         let mut generation = file.view.generation;
         let (range, duplicate) = match decide(file, producer, channel, &wish) {
-            Decision::Refuse(refused) => return Err(refused),
+            Decision::Refuse(refused) => {
+                if planted::is(Bug::PermitLeaked) {
+                    std::mem::forget(body.permit);
+                } else if planted::is(Bug::RefusedApplied) && file.created && file.upload.is_none() {
+                    let (id, offset) = (channel.file, file.end);
+                    let record = Record::Append { id, offset, producer: None, crc32c: body.crc32c, data: body.data };
+                    let start = self.record(&record, now);
+                    self.draft(id, offset, start, usize::try_from(len).unwrap_or(0));
+                }
+                return Err(refused);
+            }
             Decision::Duplicate(found) => {
                 generation = found.map_or(generation, |found| found.generation);
                 (found.map(|found| found.range), true)

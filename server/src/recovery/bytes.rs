@@ -11,6 +11,7 @@ use crate::{
 use bytes::Bytes;
 use inkpot_wal::{
     fs::{Access, File, parent},
+    planted::{self, Bug},
     writer::is_full,
 };
 use std::{
@@ -85,6 +86,11 @@ impl<'a> Bringer<'a> {
 
     pub(super) fn take(&mut self, record: &Record, sequence: u64) -> Result<(), RecoveryError> {
         let Record::Append { id, offset, data, .. } = record else { return Ok(()) };
+        let id = if planted::is(Bug::PathsForIds) {
+            &self.files.get(*id).and_then(|file| self.files.id_of(&file.key)).unwrap_or(*id)
+        } else {
+            id
+        };
         // Of a file that was another shard's meanwhile: between what it got here before and what it gets now lies what it
         // got there.
         if self.plain_ends.get(id).is_some_and(|end| offset < end) {

@@ -8,6 +8,7 @@
 //! The header has a checksum of its own so that a search for frames believes no length before it is proven: a payload
 //! full of bytes that look like headers costs nothing.
 
+use crate::planted::{self, Bug};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -119,7 +120,8 @@ pub fn decode(bytes: &[u8], place: Place) -> Option<(Header, usize)> {
     let end = HEADER_BYTES.checked_add(length)?;
     let payload = bytes.get(HEADER_BYTES..end)?;
     let padding = bytes.get(end..end.checked_next_multiple_of(ALIGN)?)?;
-    if checksum(&[payload]) != word(head, 12) || padding.iter().any(|byte| *byte != 0) {
+    let is_whole = checksum(&[payload]) == word(head, 12) && padding.iter().all(|byte| *byte == 0);
+    if !is_whole && !planted::is(Bug::TornTailAccepted) {
         return None;
     }
     let flags = u16::from_le_bytes([head[6], head[7]]);

@@ -8,6 +8,7 @@
 
 pub mod frame;
 pub mod fs;
+pub mod planted;
 pub mod recovery;
 pub mod segment;
 pub mod writer;

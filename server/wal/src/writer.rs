@@ -3,6 +3,7 @@
 use crate::{
     WalError,
     frame::{self, Header, Kind, Place},
+    planted::{self, Bug},
     recovery::Mark,
     segment::{HEADER_BYTES, MakeError, Segment, SegmentId, SegmentMaker},
 };
@@ -67,7 +68,9 @@ impl Writer {
         self.require_open()?;
         if self.synced_sequence < self.last_sequence {
             // A sync that fails, for whatever reason, has lost what it was to save: the epoch ends.
-            self.segment.file.sync_data().map_err(|source| self.fail(source))?;
+            if !planted::is(Bug::AckBeforeSync) {
+                self.segment.file.sync_data().map_err(|source| self.fail(source))?;
+            }
             self.synced_sequence = self.last_sequence;
         }
         Ok(())
@@ -193,7 +196,9 @@ impl Writer {
     }
 
     fn next_header(&self, kind: Kind) -> Header {
-        Header { kind, rewritten: false, sequence: self.last_sequence + 1, durable_through: self.synced_sequence }
+        let sequence = self.last_sequence + 1;
+        let durable_through = if planted::is(Bug::WrongDurableThrough) { sequence } else { self.synced_sequence };
+        Header { kind, rewritten: false, sequence, durable_through }
     }
 
     fn write(&mut self, header: Header, parts: &[&[u8]]) -> Result<(), WalError> {

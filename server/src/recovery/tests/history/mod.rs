@@ -202,6 +202,8 @@ impl History {
             self.commit()?;
         }
         assert!(!self.book.waits(), "not everything was answered");
+        let (_, tenant) = self.machine.session();
+        assert_eq!(tenant.in_flight(), (0, 0), "writes and bytes whose permits did not come back");
         check::check_list(&mut self.machine, self.book.tree())
     }
 
