@@ -6,6 +6,7 @@ mod ask;
 mod book;
 mod check;
 mod clients;
+mod exhaustive;
 mod random;
 mod rotation;
 mod short;
