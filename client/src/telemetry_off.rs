@@ -9,10 +9,10 @@ use tracing::Span;
 pub(crate) struct Telemetry;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moment;
+pub(crate) struct Moment {}
 
 #[derive(Debug, Default)]
-pub(crate) struct Tally;
+pub(crate) struct Tally {}
 
 /// There is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Telemetry {
 
 impl Moment {
     pub(crate) fn now() -> Self {
-        Self
+        Self {}
     }
 }
 

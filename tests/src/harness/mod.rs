@@ -5,6 +5,7 @@
 pub mod disk;
 pub mod files;
 pub mod gate;
+pub mod load;
 pub mod operate;
 pub mod process;
 pub mod raw;
