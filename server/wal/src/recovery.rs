@@ -7,8 +7,11 @@
 //! syncs them, and only then writes and syncs the begin frame. An epoch without one never was, so two power losses in a
 //! row lose nothing.
 
+mod cut;
 mod epochs;
 mod walk;
+
+pub use cut::{Cut, Extent};
 
 use self::{
     epochs::{Logs, chain},

@@ -73,6 +73,16 @@ impl Walk {
         Ok(None)
     }
 
+    /// Sequence of the last frame that was taken.
+    pub(super) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// The segment in which the next frame is looked for.
+    pub(super) fn place(&self) -> SegmentId {
+        self.at.0
+    }
+
     /// Takes out the frames above `sequence`.
     pub(super) fn split_off_above(&mut self, sequence: u64) -> Vec<Found> {
         let at = self.frames.partition_point(|found| found.header.sequence <= sequence);
