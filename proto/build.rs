@@ -4,7 +4,8 @@ use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    const FILES: [&str; 3] = ["inkpot/v1/common.proto", "inkpot/v1/write.proto", "inkpot/v1/file.proto"];
+    const FILES: [&str; 4] =
+        ["inkpot/v1/common.proto", "inkpot/v1/write.proto", "inkpot/v1/file.proto", "inkpot/v1/admin.proto"];
     for file in FILES {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -5,6 +5,7 @@ mod change;
 mod download;
 mod list;
 mod retry;
+mod verify;
 
 pub use change::{AdoptOptions, ChangeOptions, RenameOptions};
 pub use download::{DownloadOptions, Downloaded};

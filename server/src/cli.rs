@@ -5,6 +5,7 @@
 use crate::{
     app,
     config::{Config, Faults, Flag, Sources, check_token, token_sha256},
+    repair::{self, Ending},
     telemetry::Telemetry,
 };
 use clap::{Parser, Subcommand};
@@ -31,7 +32,8 @@ Without any, the server listens on 127.0.0.1:7411, keeps ./inkpot-data, and asks
 Traces, metrics and logs go to an OpenTelemetry collector where OTEL_EXPORTER_OTLP_ENDPOINT (and the other standard
 OTEL_* variables) say.
 
-Exit status: 0 stopped as asked, with nothing lost; 1 could not start or failed; 2 wrong usage; 78 faults in the configuration.";
+Exit status: 0 stopped as asked, with nothing lost; of --repair: all shards can be opened; 1 could not start or failed; of
+--repair: something is damaged, and was told; 2 wrong usage; 78 faults in the configuration.";
 
 /// Inkpot: gives every file exactly one writer, and acknowledges each write with the durability it reached.
 #[derive(Debug, Parser)]
@@ -61,6 +63,12 @@ struct Args {
     /// Print the effective configuration as TOML, and exit
     #[arg(long)]
     dump_config: bool,
+    /// Tell which shards cannot be opened because their log is damaged, and what a repair would give up; serve nothing
+    #[arg(long, conflicts_with_all = ["check_config", "dump_config"])]
+    repair: bool,
+    /// With --repair: do it, after telling
+    #[arg(long, requires = "repair")]
+    yes: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -91,6 +99,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     let environment = std::env::vars_os().collect();
     match plan(args, environment, &mut io::stdin(), &mut io::stdout()) {
         Plan::Serve(config) => serve(*config),
+        Plan::Repair { config, yes } => repair(&config, yes),
         Plan::Exit(code) => code.into(),
         Plan::Refuse { code, words } => {
             // If standard error is gone there is nobody left to tell.
@@ -104,6 +113,11 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
 #[derive(Debug)]
 enum Plan {
     Serve(Box<Config>),
+    /// What is damaged is told and, with `yes`, given up.
+    Repair {
+        config: Box<Config>,
+        yes: bool,
+    },
     /// All is said.
     Exit(u8),
     /// With these words for standard error.
@@ -127,10 +141,11 @@ fn plan(
     if let Some(Command::HashToken) = args.command {
         return hash_token(input, output);
     }
-    let (check, dump) = (args.check_config, args.dump_config);
+    let (check, dump, repair, yes) = (args.check_config, args.dump_config, args.repair, args.yes);
     match Config::load(&args.sources(environment)) {
         Ok(_) if check => print(output, "ok\n"),
         Ok(config) if dump => print(output, &config.dump()),
+        Ok(config) if repair => Plan::Repair { config: Box::new(config), yes },
         Ok(config) => Plan::Serve(Box::new(config)),
         Err(faults) => refuse_config(&faults),
     }
@@ -177,6 +192,14 @@ fn serve(config: Config) -> ExitCode {
     runtime.shutdown_background();
     telemetry.stop();
     outcome.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn repair(config: &Config, yes: bool) -> ExitCode {
+    match repair::run(config, yes, &mut io::stdout()) {
+        Ok(Ending::Whole) => ExitCode::SUCCESS,
+        Ok(Ending::Told | Ending::Beyond) => EXIT_FAILURE.into(),
+        Err(error) => failed(&error),
+    }
 }
 
 /// One line, with all causes.

@@ -14,6 +14,7 @@ pub mod keeper;
 pub mod lifecycle;
 pub mod policy;
 pub mod recovery;
+pub mod repair;
 pub mod route;
 pub mod rpc;
 pub mod sets;

@@ -21,7 +21,10 @@ impl Exit {
     /// Every status, as `--help` and the man pages document it.
     pub(crate) const MEANINGS: [(Self, &str); 7] = [
         (Self::Done, "done; of `append`: every record is acknowledged"),
-        (Self::Error, "refused by the server, or the server or this machine failed; of `health`: it does not serve"),
+        (
+            Self::Error,
+            "refused by the server, or it or this machine failed; of `health`: it does not serve; of `verify`: damage",
+        ),
         (Self::Usage, "wrong arguments or settings"),
         (Self::Unknown, "gave up, or of some records it is not known whether they were written"),
         (Self::NotFound, "no such file"),

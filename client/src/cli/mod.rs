@@ -38,6 +38,7 @@ mod tls;
 mod truncate;
 mod units;
 mod variable;
+mod verify;
 
 use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use failure::{Exit, Failure};
@@ -82,6 +83,7 @@ enum AsyncCommand {
     Truncate(truncate::Args),
     Seal(seal::Args),
     Adopt(adopt::Args),
+    Verify(verify::Args),
     Health(health::Args),
     Context(context::Args),
     Demo(demo::Args),
@@ -136,6 +138,7 @@ async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Fa
         AsyncCommand::Truncate(args) => interrupt::or_dropped(truncate::run(global, args)).await,
         AsyncCommand::Seal(args) => interrupt::or_dropped(seal::run(global, args)).await,
         AsyncCommand::Adopt(args) => interrupt::or_dropped(adopt::run(global, args)).await,
+        AsyncCommand::Verify(args) => interrupt::or_dropped(verify::run(global, args)).await,
         AsyncCommand::Health(args) => interrupt::or_dropped(health::run(global, args)).await,
         AsyncCommand::Context(args) => context::run(global, args).await,
         AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,

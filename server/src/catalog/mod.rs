@@ -5,6 +5,7 @@
 mod backend;
 mod list;
 mod rows;
+mod scratch;
 mod slot;
 
 pub use list::Listed;
@@ -25,6 +26,7 @@ use inkpot_wal::{
     recovery::Mark,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use scratch::Scratch;
 use std::{collections::HashSet, io, sync::Arc};
 use thiserror::Error;
 
@@ -147,6 +149,17 @@ impl Catalog {
         let file = fs.open(&path, Access::ReadWrite);
         let file = file.map_err(|source| CatalogError::Open { path: path.clone(), source })?;
         Self::on_file(file, &path)
+    }
+
+    /// Opens the catalog of a shard to look at it: nothing is written, also not to repair it.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn open_scratch(fs: &dyn FileSystem, shard: u32) -> Result<Self, CatalogError> {
+        let path = path(shard);
+        let scratch = fs.open(&path, Access::Read).and_then(Scratch::new);
+        let scratch = scratch.map_err(|source| CatalogError::Open { path: path.clone(), source })?;
+        Self::on_file(Arc::new(scratch), &path)
     }
 
     fn on_file(file: Arc<dyn File>, path: &str) -> Result<Self, CatalogError> {

@@ -100,7 +100,20 @@ fn reader_that_went_away_is_no_failure_but_a_full_disk_is() {
     }
     let code = |kind| match print(&mut Failing(kind), "text") {
         Plan::Exit(code) | Plan::Refuse { code, .. } => code,
-        Plan::Serve(_) => panic!("nothing is served"),
+        Plan::Serve(_) | Plan::Repair { .. } => panic!("nothing is served"),
     };
     assert_eq!((code(io::ErrorKind::BrokenPipe), code(io::ErrorKind::StorageFull)), (0, 1));
+}
+
+#[test]
+fn repair_only_tells_unless_it_is_told_to_do_it() {
+    for (args, wanted) in [(&["--repair"][..], false), (&["--repair", "--yes"][..], true)] {
+        match planned(args, &[], "").0 {
+            Plan::Repair { yes, .. } => assert_eq!(yes, wanted),
+            other => panic!("{other:?}"),
+        }
+    }
+    for args in [&["--yes"][..], &["--repair", "--check-config"][..]] {
+        assert_eq!(refused(args, "").0, 2, "{args:?}");
+    }
 }

@@ -183,7 +183,7 @@ pub struct Uploads {
 pub struct Keeper {
     /// How long after one look at all files the next one begins, 10 ms to 1 d. 10 s.
     pub interval: Duration,
-    /// How long the compression of a file rests after each MiB, so that commits have disk and processor, 1 ms to
+    /// How long compressing and verifying files rests after each MiB, so that commits have disk and processor, 1 ms to
     /// 10 s. 20 ms.
     pub pause: Duration,
 }

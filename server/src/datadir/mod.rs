@@ -10,7 +10,7 @@ mod manifest;
 mod real;
 
 pub use manifest::{FORMAT_VERSION, MAX_SHARDS};
-pub use real::claim;
+pub use real::{claim, claim_existing};
 
 use inkpot_wal::fs::{Attributes, FileSystem, Kind, read_all};
 use layout::{FILES, MANIFEST, SHARDS, STAGING};
@@ -195,6 +195,24 @@ impl DataDir {
     pub fn open(opening: &Opening<'_>) -> Result<Self, DataDirError> {
         open(opening).map_err(|problem| problem.in_folder(opening.folder))
     }
+
+    /// Looks at a data folder that is complete. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`]; a folder without manifest is damaged.
+    pub fn look(fs: &dyn FileSystem, folder: &Path) -> Result<Self, DataDirError> {
+        look(fs).map_err(|problem| problem.in_folder(folder))
+    }
+}
+
+fn look(fs: &dyn FileSystem) -> Result<DataDir, Problem> {
+    let bytes = read_all(fs, MANIFEST).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Problem::Damaged { what: format!("{MANIFEST} is missing") },
+        _ => Problem::of(format!("read {MANIFEST}"))(error),
+    })?;
+    let manifest = Manifest::decode(&bytes)?;
+    require_layout(fs, manifest.shards)?;
+    Ok(DataDir { shards: manifest.shards, cluster_id: manifest.cluster_id, first_start: false })
 }
 
 fn open(opening: &Opening<'_>) -> Result<DataDir, Problem> {

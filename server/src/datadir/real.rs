@@ -27,6 +27,23 @@ fn try_claim(folder: &Path, attributes: Attributes) -> Result<RealFs, Problem> {
         }
         Err(error) => return Err(Problem::of("look at it")(error)),
     }
+    take(folder)
+}
+
+/// As [`claim`], for a folder that exists. Makes nothing.
+///
+/// # Errors
+/// As [`claim`].
+pub fn claim_existing(folder: &Path) -> Result<RealFs, DataDirError> {
+    let taken = match fs::metadata(folder) {
+        Ok(metadata) if !metadata.is_dir() => Err(Problem::NotADirectory),
+        Ok(_) => take(folder),
+        Err(error) => Err(Problem::of("look at it")(error)),
+    };
+    taken.map_err(|problem| problem.in_folder(folder))
+}
+
+fn take(folder: &Path) -> Result<RealFs, Problem> {
     let fs = RealFs::open(folder).map_err(|source| match source.kind() {
         io::ErrorKind::Unsupported => Problem::OldKernel { source },
         _ => Problem::of("open it")(source),

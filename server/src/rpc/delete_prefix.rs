@@ -32,7 +32,8 @@ impl Services {
         self.refuse_if_draining()?;
         let checks::Batch { prefix, max, from } = checks::delete_prefix(request)?;
         let is_all = prefix.is_empty();
-        let (found, next) = self.files_below(&tenant, prefix, from, max).await?;
+        let (found, is_more) = self.files_below(&tenant, prefix, from, max).await?;
+        let next = found.last().filter(|_| is_more).map(|(entry, _)| checks::to_token(entry));
         // By itself: what is done is noted, although the caller may have gone.
         let (services, of) = (Arc::clone(self), tenant.clone());
         let removing = self.tasks.spawn(async move { services.remove_all(&of, found).await });
@@ -50,14 +51,14 @@ impl Services {
         Ok(response)
     }
 
-    /// A page of files and their shards, and the token of the next page.
-    async fn files_below(
+    /// A page of files and their shards, and whether there are more.
+    pub(super) async fn files_below(
         &self,
         tenant: &TenantName,
         prefix: String,
         from: String,
         max: usize,
-    ) -> Result<(Vec<(Entry, usize)>, Option<String>), Refused> {
+    ) -> Result<(Vec<(Entry, usize)>, bool), Refused> {
         // One more than fits tells whether there is another page.
         let query = Query { tenant: tenant.clone(), prefix, delimiter: None, from, max: max + 1 };
         let pages = self.shards.iter().enumerate().map(|(shard, handle)| {
@@ -68,9 +69,7 @@ impl Services {
         found.sort_unstable_by(|(one, _), (other, _)| one.text().cmp(other.text()));
         let is_more = found.len() > max;
         found.truncate(max);
-        let last = found.last().filter(|_| is_more);
-        let next = last.map(|(entry, _)| checks::to_token(entry));
-        Ok((found, next))
+        Ok((found, is_more))
     }
 
     async fn remove_all(

@@ -16,10 +16,12 @@ mod server;
 mod session;
 #[cfg(test)]
 mod testing;
+mod verify;
 mod write;
 
 pub use file::Files;
 pub use server::{ServeError, serve};
+pub use verify::Admin;
 pub use write::Writes;
 
 use crate::{
@@ -72,6 +74,8 @@ pub struct Services {
     /// Every task that a call leaves behind: sessions, readers, appends whose caller has gone.
     pub tasks: TaskTracker,
     sessions: Arc<Semaphore>,
+    /// Turns of calls that verify files.
+    verifying: Semaphore,
     next_session: AtomicU64,
 }
 
@@ -92,7 +96,23 @@ impl Services {
         let next_session = AtomicU64::new(1);
         let sets = Arc::new(Sets::new(Arc::clone(&shards), Arc::clone(&fs), drain.clone()));
         let audit = Arc::new(AuditLog::new(Arc::clone(&fs)));
-        Self { shards, admission, config, audit, fs, drain, sets, tracing, waits, calls, tasks, sessions, next_session }
+        let verifying = Semaphore::new(verify::AT_ONCE);
+        Self {
+            shards,
+            admission,
+            config,
+            audit,
+            fs,
+            drain,
+            sets,
+            tracing,
+            waits,
+            calls,
+            tasks,
+            sessions,
+            verifying,
+            next_session,
+        }
     }
 
     /// Index of the shard that owns a file.

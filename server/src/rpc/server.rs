@@ -1,14 +1,17 @@
 //! The gRPC server: the services, the layers around them, and the settings of HTTP/2.
 
 use super::{
-    Files, Services, Writes,
+    Admin, Files, Services, Writes,
     layers::{CodesLayer, DeadlineLayer, IdentityLayer, TraceLayer},
     routes::Routes,
 };
 use inkpot_proto::{
     FILE_DESCRIPTOR_SET,
     limits::{HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES, MAX_MESSAGE_BYTES},
-    v1::{file_service_server::FileServiceServer, write_service_server::WriteServiceServer},
+    v1::{
+        admin_service_server::AdminServiceServer, file_service_server::FileServiceServer,
+        write_service_server::WriteServiceServer,
+    },
 };
 use std::{error::Error, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
@@ -57,10 +60,12 @@ pub async fn serve<H: Health>(
 fn routes<H: Health>(services: Arc<Services>, health: HealthServer<H>) -> Result<Routes, ServeError> {
     let development = services.config.development();
     let writes = WriteServiceServer::new(Writes::new(Arc::clone(&services)));
-    let files = FileServiceServer::new(Files::new(services));
+    let files = FileServiceServer::new(Files::new(Arc::clone(&services)));
+    let admin = AdminServiceServer::new(Admin::new(services));
     let routes = Routes::default()
         .with(writes.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .with(files.max_decoding_message_size(MAX_MESSAGE_BYTES))
+        .with(admin.max_decoding_message_size(MAX_MESSAGE_BYTES))
         .with(health);
     if development { with_reflection(routes) } else { Ok(routes) }
 }

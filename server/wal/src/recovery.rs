@@ -7,8 +7,11 @@
 //! syncs them, and only then writes and syncs the begin frame. An epoch without one never was, so two power losses in a
 //! row lose nothing.
 
+mod cut;
 mod epochs;
 mod walk;
+
+pub use cut::{Cut, Extent};
 
 use self::{
     epochs::{Logs, chain},
@@ -134,7 +137,7 @@ impl Survey {
             }
         }
         if planted::is(Bug::UnprovenServed) {
-            proven = walk.last_sequence();
+            proven = walk.last();
         }
         let tail = walk.split_off_above(proven);
         let unproven = merge(load(fs, shard, &tail)?, proven, retained, &walk)?;

@@ -114,7 +114,11 @@ pub fn delete_prefix(request: v1::DeletePrefixRequest) -> Result<Batch, Refused>
     Ok(Batch { prefix, max: page_size_of("max_files", max_files)?, from: from_token(&page_token)? })
 }
 
-fn check_prefix(prefix: &str) -> Result<(), Refused> {
+/// Checks what paths are to begin with.
+///
+/// # Errors
+/// INVALID_FIELD.
+pub fn check_prefix(prefix: &str) -> Result<(), Refused> {
     if prefix.len() > MAX_PATH_BYTES {
         return Err(invalid(format!("prefix is longer than {MAX_PATH_BYTES} bytes")));
     }

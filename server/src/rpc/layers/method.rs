@@ -1,9 +1,10 @@
 //! What the path of a call tells about it.
 
 /// Calls whose answer is a stream: their deadline is the business of the handler once the head of the answer is out.
-pub(super) const STREAMING: [&str; 5] = [
+pub(super) const STREAMING: [&str; 6] = [
     "/inkpot.v1.WriteService/Write",
     "/inkpot.v1.FileService/Read",
+    "/inkpot.v1.AdminService/Verify",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
@@ -14,7 +15,7 @@ pub(super) fn is_streaming(path: &str) -> bool {
 }
 
 /// Every method that is served, as metrics and traces name it.
-pub(super) const KNOWN: [&str; 13] = [
+pub(super) const KNOWN: [&str; 14] = [
     "inkpot.v1.WriteService/Write",
     "inkpot.v1.WriteService/Append",
     "inkpot.v1.WriteService/GetWriteState",
@@ -28,6 +29,7 @@ pub(super) const KNOWN: [&str; 13] = [
     "inkpot.v1.FileService/CommitFiles",
     "inkpot.v1.FileService/DeletePrefix",
     "inkpot.v1.FileService/Adopt",
+    "inkpot.v1.AdminService/Verify",
 ];
 
 /// The name of whatever is not served; so the conventions for RPC have it.

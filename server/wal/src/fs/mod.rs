@@ -104,6 +104,10 @@ pub trait File: Send + Sync + fmt::Debug {
     /// a hint.
     fn will_need(&self, _offset: u64, _len: u64) {}
 
+    /// Drops what memory holds of this part of the file (`len` 0: to the end) and the disk has too, so that the next read
+    /// asks the disk. Only a hint: what is not on the disk yet stays in memory.
+    fn drop_cached(&self, _offset: u64, _len: u64) {}
+
     /// Writes all of `parts`, one after the other, at `offset`. On an error a prefix may have been written.
     fn write_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
 

@@ -90,6 +90,13 @@ impl EpochLog {
     }
 }
 
+impl EpochLog {
+    /// Sequence of the first frame that only an epoch that had begun can have, beside a readable begin frame.
+    pub(super) fn first_own_sequence(&self) -> Option<u64> {
+        self.first_own.map(|found| found.header.sequence)
+    }
+}
+
 /// A mark leads to the place of a frame, where no frame but the next can be.
 fn require_mark(shard: u32, mark: &Mark, loaded: &Loaded, first: Option<&Found>) -> Result<(), WalError> {
     let (_, offset) = start_of(mark);

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod cut;
 mod cut_every_byte;
 mod epochs;
 mod failures;

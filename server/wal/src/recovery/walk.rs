@@ -75,9 +75,14 @@ impl Walk {
         Ok(None)
     }
 
-    /// Sequence of the last frame that was found.
-    pub(super) fn last_sequence(&self) -> u64 {
+    /// Sequence of the last frame that was taken.
+    pub(super) fn last(&self) -> u64 {
         self.next - 1
+    }
+
+    /// The segment in which the next frame is looked for.
+    pub(super) fn place(&self) -> SegmentId {
+        self.at.0
     }
 
     /// Takes out the frames above `sequence`.

@@ -106,6 +106,7 @@ fn methods_that_answer_with_a_stream_are_the_ones_in_the_protos() {
     let protos = [
         ("inkpot.v1.WriteService", include_str!("../../../../../proto/inkpot/v1/write.proto")),
         ("inkpot.v1.FileService", include_str!("../../../../../proto/inkpot/v1/file.proto")),
+        ("inkpot.v1.AdminService", include_str!("../../../../../proto/inkpot/v1/admin.proto")),
     ];
     let mut calls = 0;
     for (service, proto) in protos {

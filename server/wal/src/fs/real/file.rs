@@ -45,6 +45,11 @@ impl File for RealFile {
         let _ = fs::fadvise(&self.fd, offset, std::num::NonZero::new(len), fs::Advice::WillNeed);
     }
 
+    fn drop_cached(&self, offset: u64, len: u64) {
+        // Without the hint a read may be answered from memory.
+        let _ = fs::fadvise(&self.fd, offset, std::num::NonZero::new(len), fs::Advice::DontNeed);
+    }
+
     fn write_at(&self, parts: &[&[u8]], mut offset: u64) -> io::Result<()> {
         let mut slices: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
