@@ -5,6 +5,9 @@
 pub mod disk;
 pub mod files;
 pub mod gate;
+pub mod honest;
+pub mod http2;
+pub mod memory;
 pub mod operate;
 pub mod process;
 pub mod raw;
