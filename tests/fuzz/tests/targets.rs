@@ -1,5 +1,5 @@
 //! Runs the fuzz targets. As ordinary tests: over `__fuzz__/TARGET/corpus`, which is kept, and random inputs for a moment
-//! each. With `tests/run fuzz` each runs alone, guided by coverage.
+//! each; `tests/run fuzz` gives each of them longer.
 
 use bolero::check;
 use inkpot_fuzz as targets;
