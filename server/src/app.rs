@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Descriptors that are left for connections and everything else.
+/// Descriptors that are left for what is neither a connection nor a plain file.
 const OTHER_DESCRIPTORS: u64 = 1024;
 
 /// Why the server could not start, or ended.
@@ -161,7 +161,8 @@ fn open_data(config: &Config) -> Result<Data, StartError> {
     Ok(Data { fs, shards: data.shards, salt })
 }
 
-/// Raises the limit of descriptors as far as allowed, and keeps the caches of the shards below it.
+/// Raises the limit of descriptors as far as allowed, and keeps connections and the caches of the shards below it:
+/// connections get half of them at most.
 fn with_room_for_descriptors(mut config: Config, shards: u32) -> Config {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -170,7 +171,13 @@ fn with_room_for_descriptors(mut config: Config, shards: u32) -> Config {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let each = most.saturating_sub(OTHER_DESCRIPTORS) / u64::from(shards.max(1));
+    let connections = most / 2;
+    if u64::from(config.limits.connections) > connections {
+        tracing::warn!(connections, "the limit of open files leaves room for fewer than limits.connections");
+        config.limits.connections = u32::try_from(connections).unwrap_or(u32::MAX);
+    }
+    let others = OTHER_DESCRIPTORS + u64::from(config.limits.connections);
+    let each = most.saturating_sub(others) / u64::from(shards.max(1));
     config.apply.open_files = config.apply.open_files.min(usize::try_from(each).unwrap_or(usize::MAX)).max(16);
     config
 }

@@ -4,11 +4,12 @@
 use inkpot_proto::v1::write_response::Frame as Say;
 use inkpot_tests::{
     Server, Setup,
-    harness::session::{append, open_as},
+    harness::{
+        memory::{self, MIB},
+        session::{append, open_as},
+    },
 };
-use std::fs;
 
-const MIB: usize = 1 << 20;
 const SESSIONS: usize = 16;
 const APPENDS: u64 = 40;
 /// What a session may have in hand beside the limits: the HTTP/2 window of its stream, a message that is being decoded,
@@ -16,13 +17,6 @@ const APPENDS: u64 = 40;
 const OF_A_SESSION: usize = 4 * MIB + 2 * MIB + 2 * MIB;
 /// Everything else: segments, catalogs, the program.
 const REST: usize = 160 * MIB;
-
-/// Most memory that the process ever had resident, in bytes.
-fn peak_memory(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").trim().parse::<usize>().unwrap() << 10
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_stays_bounded_under_a_flood() {
@@ -54,7 +48,7 @@ async fn memory_stays_bounded_under_a_flood() {
         });
         assert_eq!(last, Some(APPENDS));
     }
-    let peak = peak_memory(server.pid());
+    let peak = memory::peak(server.pid());
     println!("{} MiB in, {} MiB at the peak", SESSIONS * APPENDS as usize, peak / MIB);
     assert!(peak < bound, "{} MiB at the peak, {} MiB is the bound", peak / MIB, bound / MIB);
 }

@@ -128,7 +128,7 @@ pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
     keys
 }
 
-fn limits(limits: &mut super::Limits) -> [Key<'_>; 8] {
+fn limits(limits: &mut super::Limits) -> [Key<'_>; 16] {
     use Field as F;
     [
         key("limits.record_bytes", F::Size(&mut limits.record_bytes, 1..=GIB)),
@@ -139,6 +139,14 @@ fn limits(limits: &mut super::Limits) -> [Key<'_>; 8] {
         key("limits.streams_per_connection", F::Count(&mut limits.streams_per_connection, 1..=10_000)),
         key("limits.first_message", F::Span(&mut limits.first_message, MILLISECOND..=HOUR)),
         key("limits.deadline_max", F::Span(&mut limits.deadline_max, MILLISECOND..=HOUR)),
+        key("limits.reads", F::Count(&mut limits.reads, 1..=1_000_000)),
+        key("limits.connections", F::Count(&mut limits.connections, 1..=1_000_000)),
+        key("limits.connections_per_address", F::Count(&mut limits.connections_per_address, 1..=1_000_000)),
+        key("limits.handshake", F::Span(&mut limits.handshake, MILLISECOND..=HOUR)),
+        key("limits.frame", F::Span(&mut limits.frame, MILLISECOND..=HOUR)),
+        key("limits.connection_idle", F::Span(&mut limits.connection_idle, MILLISECOND..=7 * DAY)),
+        key("limits.header_bytes", F::Size(&mut limits.header_bytes, KIB..=KIB * KIB)),
+        key("limits.control_frames_per_second", F::Count(&mut limits.control_frames_per_second, 10..=1_000_000)),
     ]
 }
 

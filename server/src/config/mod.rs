@@ -167,6 +167,24 @@ pub struct Limits {
     pub first_message: Duration,
     /// Longest deadline of a unary call; also of one that names none. 1 ms to 1 h. 300 s.
     pub deadline_max: Duration,
+    /// `Read` calls of the node that are being answered, 1 to 1 000 000. 4096.
+    pub reads: u32,
+    /// Connections of the node, 1 to 1 000 000; those beyond are closed at once, and so are those for which the process
+    /// may not have the descriptors. 10 000.
+    pub connections: u32,
+    /// Connections from one address, 1 to 1 000 000. A proxy in front of the server is one address. 4096.
+    pub connections_per_address: u32,
+    /// How long a connection may take to send its first frame, 1 ms to 1 h. 10 s.
+    pub handshake: Duration,
+    /// How long a frame, or a block of headers, may take from its first byte to its last, 1 ms to 1 h. 60 s.
+    pub frame: Duration,
+    /// How long a connection may be there without a call, 1 ms to 7 d. 5 min.
+    pub connection_idle: Duration,
+    /// Bytes of the headers of a call, uncompressed, with 32 more for each, 1 KiB to 1 MiB. 16 KiB.
+    pub header_bytes: u64,
+    /// Frames of a connection that are neither calls nor their content (pings, settings, windows, resets), 10 to
+    /// 1 000 000 a second; ten times as many at once. What the server sends allows more. 1000.
+    pub control_frames_per_second: u32,
 }
 
 /// Uploads that are not published yet.
@@ -373,6 +391,14 @@ impl Default for Limits {
             streams_per_connection: 64,
             first_message: Duration::from_secs(10),
             deadline_max: Duration::from_secs(300),
+            reads: 4096,
+            connections: 10_000,
+            connections_per_address: 4096,
+            handshake: Duration::from_secs(10),
+            frame: Duration::from_secs(60),
+            connection_idle: Duration::from_secs(300),
+            header_bytes: 16 << 10,
+            control_frames_per_second: 1000,
         }
     }
 }

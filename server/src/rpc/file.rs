@@ -95,7 +95,7 @@ impl FileService for Files {
         let tenant = tenant_of(&request)?;
         let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
         let request = checks::read(request.get_ref())?;
-        let (reader, chunks) = Reader::new(Arc::clone(&self.0), tenant, request);
+        let (reader, chunks) = Reader::new(Arc::clone(&self.0), tenant, request)?;
         self.0.tasks.spawn(reader.run(deadline));
         Ok(Response::new(ReceiverStream::new(chunks)))
     }

@@ -9,6 +9,7 @@ pub mod convert;
 mod delete_prefix;
 mod file;
 pub mod layers;
+mod listener;
 mod operate;
 mod read;
 mod routes;
@@ -76,6 +77,7 @@ pub struct Services {
     sessions: Arc<Semaphore>,
     /// Turns of calls that verify files.
     verifying: Semaphore,
+    reads: Arc<Semaphore>,
     next_session: AtomicU64,
 }
 
@@ -92,6 +94,7 @@ impl Services {
         telemetry: &Telemetry,
     ) -> Self {
         let sessions = Arc::new(Semaphore::new(config.limits.sessions as usize));
+        let reads = Arc::new(Semaphore::new(config.limits.reads as usize));
         let (tracing, waits, calls) = (telemetry.tracing(&config), telemetry.waits(), telemetry.calls());
         let next_session = AtomicU64::new(1);
         let sets = Arc::new(Sets::new(Arc::clone(&shards), Arc::clone(&fs), drain.clone()));
@@ -111,6 +114,7 @@ impl Services {
             tasks,
             sessions,
             verifying,
+            reads,
             next_session,
         }
     }
@@ -138,6 +142,16 @@ impl Services {
         Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| {
             let limit = "limits.sessions";
             let message = format!("{limit} = {} are open; close some, or raise the limit", self.config.limits.sessions);
+            Refused::new(ErrorReason::QuotaExceeded, message).with_limit(limit)
+        })
+    }
+
+    /// The right to be one of the readers of the node.
+    fn admit_read(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        Arc::clone(&self.reads).try_acquire_owned().map_err(|_| {
+            let limit = "limits.reads";
+            let message =
+                format!("{limit} = {} files are being read; end some, or raise the limit", self.config.limits.reads);
             Refused::new(ErrorReason::QuotaExceeded, message).with_limit(limit)
         })
     }

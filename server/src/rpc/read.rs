@@ -21,7 +21,7 @@ use inkpot_proto::{
 };
 use std::{io, pin::pin, sync::Arc};
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{self, Instant},
 };
 use tonic::Status;
@@ -36,6 +36,8 @@ pub(super) struct Reader {
     request: checks::ReadRequest,
     client: mpsc::Sender<Answer>,
     tenant: Arc<Tenant>,
+    /// The place among the readers of the node.
+    _place: OwnedSemaphorePermit,
 }
 
 /// How far a reader is.
@@ -55,15 +57,19 @@ struct Place {
 
 impl Reader {
     /// A reader, and where its pieces come out.
+    ///
+    /// # Errors
+    /// As many are there as the node may have.
     pub(super) fn new(
         services: Arc<Services>,
         tenant: TenantName,
         request: checks::ReadRequest,
-    ) -> (Self, mpsc::Receiver<Answer>) {
+    ) -> Result<(Self, mpsc::Receiver<Answer>), Refused> {
+        let place = services.admit_read()?;
         let (client, chunks) = mpsc::channel(1);
         let owner = services.admission.tenant(&tenant);
         let key = FileKey { tenant, path: request.path.clone() };
-        (Self { services, key, request, client, tenant: owner }, chunks)
+        Ok((Self { services, key, request, client, tenant: owner, _place: place }, chunks))
     }
 
     /// Reads until everything is sent, the client is gone, or the time of the call is over.

@@ -3,6 +3,7 @@
 use super::{
     Admin, Files, Services, Writes,
     layers::{CodesLayer, DeadlineLayer, IdentityLayer, TraceLayer},
+    listener,
     routes::Routes,
 };
 use inkpot_proto::{
@@ -15,7 +16,7 @@ use inkpot_proto::{
 };
 use std::{error::Error, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
-use tonic::transport::server::{Server, TcpIncoming};
+use tonic::transport::server::Server;
 use tonic_health::pb::{
     FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTOR_SET,
     health_server::{Health, HealthServer},
@@ -42,18 +43,20 @@ pub async fn serve<H: Health>(
 ) -> Result<(), ServeError> {
     let (config, calls) = (Arc::clone(&services.config), services.calls.clone());
     let routes = routes(services, health)?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let limits = &config.limits;
+    let incoming = listener::incoming(listener, limits);
     let server = Server::builder()
         .max_frame_size(HTTP2_FRAME_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(config.limits.streams_per_connection)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .http2_max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(TraceLayer::new(calls))
         .layer(CodesLayer)
         .layer(IdentityLayer::new(&config))
-        .layer(DeadlineLayer::new(config.limits.deadline_max));
+        .layer(DeadlineLayer::new(limits.deadline_max));
     Ok(server.serve_with_incoming_shutdown(routes, incoming, shutdown).await?)
 }
 

@@ -5,7 +5,10 @@
 pub mod disk;
 pub mod files;
 pub mod gate;
+pub mod honest;
+pub mod http2;
 pub mod load;
+pub mod memory;
 pub mod operate;
 pub mod process;
 pub mod raw;

@@ -64,6 +64,10 @@ fn no_grpc(request: &Request<Body>) -> Option<Response<Body>> {
     if request.method() != Method::POST {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST requests\n");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        if request.method() == Method::HEAD {
+            // Content in the answer to HEAD is an error of the protocol, and the HTTP library does not leave it out.
+            *answer.body_mut() = Body::empty();
+        }
         return Some(answer);
     }
     if !has_grpc_content(request.headers()) {

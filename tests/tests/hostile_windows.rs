@@ -1,0 +1,119 @@
+//! Clients that ask for a lot and take nothing: the answers wait, within a bound, and hold up nobody else.
+#![allow(clippy::unwrap_used)]
+
+use inkpot_proto::v1::{ErrorReason as Reason, ReadRequest, WriteRequest, write_request::Frame as Ask};
+use inkpot_tests::{
+    RawSession, Server,
+    harness::{
+        PATIENCE, assert_refused,
+        honest::{self, HOSTILE_TOKEN, Honest},
+        http2::{self, INITIAL_WINDOW_SIZE, Raw, flag, kind},
+        memory::{self, MIB},
+        session::{append, open_as, within},
+        wait,
+    },
+};
+use std::time::Duration;
+use tonic::Code;
+
+const WRITE: &str = "/inkpot.v1.WriteService/Write";
+const READ: &str = "/inkpot.v1.FileService/Read";
+const STREAMS: u32 = 64;
+/// Longer than the server waits for a client that reads none of its answers.
+const PATIENCE_OF_SERVER: Duration = Duration::from_secs(120);
+
+/// Gives the hostile tenant a file.
+async fn make_file(server: &Server, bytes: usize) {
+    let mut session = RawSession::start(server.client_as(Some(HOSTILE_TOKEN))).await.unwrap();
+    session.opened(open_as(1, "large", "p", 1)).await;
+    let pieces = bytes / MIB;
+    for seq in 1..=pieces as u64 {
+        session.append(append(1, seq, vec![b'x'; MIB])).await;
+    }
+    session.acked(1, pieces as u64).await.unwrap();
+    let plain = server.plain_of("hostile", "large");
+    wait::until("the plain file", PATIENCE, || plain.metadata().is_ok_and(|file| file.len() == bytes as u64)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_with_a_zero_window_hold_a_bounded_piece_each() {
+    const CONNECTIONS: usize = 4;
+    const FILE_BYTES: usize = 64 * MIB;
+    /// A few pieces of 256 KiB each: on its way to HTTP/2, behind that, and in hand; and the thread that reads one.
+    const OF_A_READER: usize = 2 * MIB;
+    let server = Server::start(honest::setup());
+    make_file(&server, FILE_BYTES).await;
+    let honest = Honest::start(&server).await;
+    let before = memory::begin(server.pid());
+    let request = ReadRequest { path: "large".into(), ..ReadRequest::default() };
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut raw = Raw::start(&server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        for stream in (0..STREAMS).map(|number| 2 * number + 1) {
+            let call =
+                [http2::call(stream, READ, HOSTILE_TOKEN), http2::data(stream, &request, flag::END_STREAM)].concat();
+            raw.send(&call).await.unwrap();
+        }
+        for _ in 0..STREAMS {
+            raw.until("the head of an answer", |frame| frame.kind == kind::HEADERS).await;
+        }
+        connections.push(raw);
+    }
+    honest.goes_on().await;
+    let readers = CONNECTIONS * STREAMS as usize;
+    let grown = memory::peak(server.pid()).saturating_sub(before);
+    println!("{readers} readers of {FILE_BYTES} bytes: {} KiB, {} each", grown >> 10, grown / readers);
+    let bound = 16 * MIB + readers * OF_A_READER;
+    assert!(grown < bound, "{} MiB more memory, {} MiB is the bound", grown / MIB, bound / MIB);
+    // One that opens its window gets what it asked for.
+    let raw = &mut connections[0];
+    raw.send(&http2::frame(kind::WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes())).await.unwrap();
+    let piece = raw.until("content", |frame| frame.kind == kind::DATA).await;
+    assert_eq!((piece.stream, piece.payload.len()), (1, 1000));
+    drop(connections);
+    honest.finish(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_whose_answers_are_never_taken_is_ended_and_gives_its_place_back() {
+    let limits = "[limits]\nsessions = 2\nsession_appends_in_flight = 1000";
+    let server = Server::start(honest::setup().config(limits));
+    let honest = Honest::start(&server).await;
+    let before = memory::begin(server.pid());
+    let mut raw = Raw::start_and_settle(&server, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    let ask = |frame| http2::data(1, &WriteRequest { frame: Some(frame) }, 0);
+    raw.send(&http2::call(1, WRITE, HOSTILE_TOKEN)).await.unwrap();
+    raw.send(&ask(Ask::Open(open_as(1, "f", "p", 1)))).await.unwrap();
+    // More than may be unanswered, and less than the window: the server stops reading in the middle.
+    for seq in 1..=20_000 {
+        raw.send(&ask(Ask::Append(append(1, seq, "x\n")))).await.unwrap();
+    }
+    let full = RawSession::start(server.client()).await.expect_err("no place is left");
+    assert_eq!(full.code(), Code::ResourceExhausted, "{full:?}");
+    let place = wait::until_async("the place of the session comes back", PATIENCE_OF_SERVER, async || {
+        RawSession::start(server.client()).await.is_ok()
+    });
+    tokio::select! {
+        () = place => {}
+        () = raw.stay() => {}
+    }
+    honest.goes_on().await;
+    let grown = memory::peak(server.pid()).saturating_sub(before);
+    println!("{} KiB more memory at the peak", grown >> 10);
+    assert!(grown < 32 * MIB, "{} MiB more memory", grown / MIB);
+    honest.finish(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_beyond_the_limit_are_refused_and_their_places_come_back() {
+    let server = Server::start(honest::setup().config("[limits]\nreads = 1"));
+    let honest = Honest::start(&server).await;
+    let follow = || ReadRequest { path: "honest.log".into(), follow: true, ..ReadRequest::default() };
+    let first = server.files().read(follow()).await.unwrap();
+    let status = within(PATIENCE, "an answer", server.files().read(follow())).await.expect_err("no place is left");
+    let detail = assert_refused(&status, Code::ResourceExhausted, Reason::QuotaExceeded);
+    assert_eq!(detail.limit.as_deref(), Some("limits.reads"));
+    drop(first);
+    wait::until_async("the place comes back", PATIENCE, async || server.files().read(follow()).await.is_ok()).await;
+    honest.stop().await;
+}
