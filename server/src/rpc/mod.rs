@@ -19,13 +19,15 @@ mod testing;
 mod write;
 
 pub use file::Files;
-pub use server::{ServeError, serve};
+pub use server::{ServeError, serve_on, tcp};
+pub use tonic::transport::server::Connected;
 pub use write::Writes;
 
 use crate::{
     admission::Admission,
     audit::AuditLog,
     config::Config,
+    host::Host,
     route,
     sets::Sets,
     shard::{SessionLink, ShardHandle, ids::FileKey, outbox::Outbox},
@@ -61,6 +63,8 @@ pub struct Services {
     pub fs: Arc<dyn FileSystem>,
     /// Cancelled when the server begins to stop: sessions take no more and end.
     pub drain: CancellationToken,
+    /// Where calls of the disk run.
+    pub host: Host,
     /// What leads sets through.
     pub sets: Arc<Sets>,
     /// Which appends are traced.
@@ -91,8 +95,24 @@ impl Services {
         let (tracing, waits, calls) = (telemetry.tracing(&config), telemetry.waits(), telemetry.calls());
         let next_session = AtomicU64::new(1);
         let sets = Arc::new(Sets::new(Arc::clone(&shards), Arc::clone(&fs), drain.clone()));
-        let audit = Arc::new(AuditLog::new(Arc::clone(&fs)));
-        Self { shards, admission, config, audit, fs, drain, sets, tracing, waits, calls, tasks, sessions, next_session }
+        let host = shards.first().map_or(Host::Threads, |shard| shard.host);
+        let audit = Arc::new(AuditLog::new(Arc::clone(&fs), host));
+        Self {
+            shards,
+            admission,
+            config,
+            audit,
+            fs,
+            drain,
+            host,
+            sets,
+            tracing,
+            waits,
+            calls,
+            tasks,
+            sessions,
+            next_session,
+        }
     }
 
     /// Index of the shard that owns a file.

@@ -11,8 +11,12 @@ use inkpot_proto::{
     v1::{file_service_server::FileServiceServer, write_service_server::WriteServiceServer},
 };
 use std::{error::Error, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
-use tonic::transport::server::{Server, TcpIncoming};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_stream::Stream;
+use tonic::transport::server::{Connected, Server, TcpIncoming};
 use tonic_health::pb::{
     FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTOR_SET,
     health_server::{Health, HealthServer},
@@ -26,20 +30,29 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What stops the server before it was asked to stop.
 pub type ServeError = Box<dyn Error + Send + Sync>;
 
+/// The connections of a listener. One that cannot be accepted is passed over.
+pub fn tcp(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
 /// Serves until `shutdown` is done and every call has ended. Sessions and followers end by [`Services::drain`], not by
 /// `shutdown`, so that the caller decides on the stages of a stop and their deadlines.
 ///
 /// # Errors
 /// Those of the transport, and of building the reflection service.
-pub async fn serve<H: Health>(
-    listener: TcpListener,
+pub async fn serve_on<H, IO, E>(
+    incoming: impl Stream<Item = Result<IO, E>>,
     services: Arc<Services>,
     health: HealthServer<H>,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    H: Health,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<ServeError> + 'static,
+{
     let (config, calls) = (Arc::clone(&services.config), services.calls.clone());
     let routes = routes(services, health)?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .max_frame_size(HTTP2_FRAME_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
