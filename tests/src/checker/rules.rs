@@ -408,6 +408,6 @@ fn generation_stays(history: &History, facts: &Facts, contents: &Contents, viola
             _ => {}
         }
     }
-    let wrong = told.into_iter().filter(|(file, told)| contents.get(*file).is_none_or(|it| it.generation != *told));
+    let wrong = told.into_iter().filter(|(file, told)| contents.get(*file).is_some_and(|it| it.generation != *told));
     violations.extend(wrong.map(|(file, told)| Violation::Generation { file: file.to_owned(), told }));
 }
