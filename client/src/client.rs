@@ -64,7 +64,7 @@ impl Default for AppendOnce {
 
 impl Client {
     pub(crate) fn new(settings: Settings) -> Self {
-        let channel = settings.endpoint.connect_lazy();
+        let channel = settings.connector.connect_lazy(&settings.endpoint);
         Self { settings: Arc::new(settings), channel }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     Client, Error, Result,
+    connector::Connector,
     error::described_transport,
     telemetry::{self, Telemetry},
     tls::{Pem, Tls, advice},
@@ -9,12 +10,16 @@ use crate::{
 use inkpot_proto::limits::{DEFAULT_PORT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, HTTP2_STREAM_WINDOW_BYTES};
 use std::{
     fmt,
+    future::Future,
+    io,
     path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
     Request, Response, Status,
+    codegen::http::Uri,
     metadata::{Ascii, MetadataValue},
     transport::Endpoint,
 };
@@ -66,11 +71,13 @@ pub struct ClientBuilder {
     give_up_after: Duration,
     in_flight: (u32, u64),
     tls: Tls,
+    connector: Connector,
 }
 
 /// The settings, checked.
 pub(crate) struct Settings {
     pub(crate) endpoint: Endpoint,
+    pub(crate) connector: Connector,
     token: Option<MetadataValue<Ascii>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
@@ -90,6 +97,7 @@ impl ClientBuilder {
             give_up_after: GIVE_UP_AFTER,
             in_flight: (IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES),
             tls: Tls::default(),
+            connector: Connector::default(),
         }
     }
 
@@ -164,6 +172,18 @@ impl ClientBuilder {
         self
     }
 
+    /// Makes each connection by calling `connect` with the endpoint, instead of over TCP: through a proxy, a socket of
+    /// another kind, or a simulated network. TLS goes over what it gives, if the endpoint is `https`. The time to connect
+    /// is bounded as ever.
+    pub fn connector<F, S>(mut self, connect: impl Fn(Uri) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.connector = Connector::new(connect);
+        self
+    }
+
     /// Checks the settings. Connects when something is asked of the client.
     ///
     /// # Errors
@@ -189,6 +209,7 @@ impl ClientBuilder {
         }
         Ok(Settings {
             endpoint: self.endpoint()?,
+            connector: self.connector.clone(),
             token: self.bearer()?,
             connect_timeout: self.connect_timeout,
             give_up_after: self.give_up_after,
@@ -299,6 +320,7 @@ impl fmt::Debug for ClientBuilder {
             .field("give_up_after", &self.give_up_after)
             .field("in_flight", &self.in_flight)
             .field("tls", &self.tls)
+            .field("connector", &self.connector)
             .finish()
     }
 }

@@ -63,6 +63,7 @@ mod backoff;
 mod batch;
 mod client;
 mod config;
+mod connector;
 mod error;
 mod files;
 mod producer;

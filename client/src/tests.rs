@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adapters;
+mod connector;
 mod delivery;
 mod limits;
 mod local_files;

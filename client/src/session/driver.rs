@@ -136,11 +136,13 @@ impl Driver {
     async fn connect(&mut self) -> Result<Result<Streaming<WriteResponse>>, Unused> {
         let shared = Arc::clone(&self.shared);
         let settings = &shared.settings;
-        let channel = match self.attend(timeout(settings.connect_timeout, settings.endpoint.connect())).await? {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return Ok(Err(settings.unreachable(&described_transport(&error)))),
-            Err(_) => return Ok(Err(settings.unreachable("no connection in time"))),
-        };
+        let channel =
+            match self.attend(timeout(settings.connect_timeout, settings.connector.connect(&settings.endpoint))).await?
+            {
+                Ok(Ok(channel)) => channel,
+                Ok(Err(error)) => return Ok(Err(settings.unreachable(&described_transport(&error)))),
+                Err(_) => return Ok(Err(settings.unreachable("no connection in time"))),
+            };
         let link = shared.state().begin();
         let outbound = Outbound::new(Arc::clone(&shared), link);
         let mut client = WriteServiceClient::new(channel);

@@ -5,6 +5,7 @@
 
 use crate::{
     datadir::layout::{AUDIT_LOG, OLD_AUDIT_LOG},
+    host::Host,
     shard::{
         ids::FileKey,
         operation::{Action, Done},
@@ -76,6 +77,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct AuditLog {
     fs: Arc<dyn FileSystem>,
+    host: Host,
     /// The file and its length; `None` until the first line, and after an error.
     open: Mutex<Option<(Arc<dyn File>, u64)>>,
     max_bytes: u64,
@@ -84,16 +86,16 @@ pub struct AuditLog {
 impl AuditLog {
     /// A log in this data folder; nothing is written yet.
     #[must_use]
-    pub fn new(fs: Arc<dyn FileSystem>) -> Self {
-        Self { fs, open: Mutex::default(), max_bytes: MAX_BYTES }
+    pub fn new(fs: Arc<dyn FileSystem>, host: Host) -> Self {
+        Self { fs, host, open: Mutex::default(), max_bytes: MAX_BYTES }
     }
 
     /// Adds a line.
     pub async fn note(self: &Arc<Self>, entry: Entry, outcome: &Result<Done, Refused>) {
         let line = entry.line(SystemTime::now(), outcome);
         let log = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || log.append(&line)).await;
-        if let Err(error) = written.map_err(io::Error::other).flatten() {
+        let written = self.host.blocking(move || log.append(&line)).await;
+        if let Err(error) = written.flatten() {
             let Entry { method, key, .. } = entry;
             tracing::error!(method, file = %key, %error, "the audit log could not be written");
         }

@@ -6,7 +6,7 @@ use inkpot_proto::v1::ErrorReason;
 use inkpot_wal::fs::{memory::MemoryFs, read_all};
 
 fn log(fs: &MemoryFs) -> AuditLog {
-    AuditLog::new(Arc::new(fs.clone()))
+    AuditLog::new(Arc::new(fs.clone()), Host::Threads)
 }
 
 fn text(fs: &MemoryFs, path: &str) -> String {

@@ -26,7 +26,8 @@ impl ShardWriter {
         let removed = gone.iter().map(|file| Arc::clone(&file.view)).collect();
         let files = there.into_iter().map(snapshot_of).collect();
         let progress = Progress { mark, running: self.running_seconds(now) };
-        let usage = self.files.usage().map(|(tenant, usage)| (tenant.clone(), usage)).collect();
+        let mut usage: Vec<_> = self.files.usage().map(|(tenant, usage)| (tenant.clone(), usage)).collect();
+        usage.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let unbound = self.files.take_unbound();
         self.unbound.extend(unbound.iter().map(|(key, _)| key.clone()));
         let sets = self.files.encode_sets();
@@ -85,13 +86,16 @@ impl ShardWriter {
 
 /// A file as it is now.
 pub(super) fn snapshot_of(file: &File) -> SnapshotFile {
+    let mut producers: Vec<_> = file.producers.iter().map(|(id, state)| (id.clone(), state.clone())).collect();
+    // What a catalog is made of in the same order is the same in each byte.
+    producers.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     SnapshotFile {
         view: Arc::clone(&file.view),
         key: file.key.clone(),
         created: file.created,
         end: file.end,
         sequence: file.sequence,
-        producers: file.producers.iter().map(|(id, state)| (id.clone(), state.clone())).collect(),
+        producers,
         content: file.content.clone(),
         upload: file.upload.clone(),
     }

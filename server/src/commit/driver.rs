@@ -1,6 +1,5 @@
 //! A shard's life: recover, serve, and after a failure close, refuse, and recover in place with back-off. On a thread of
-//! its own with a runtime of its own, because commits wait for the disk; the same loop runs as a task where the disk is
-//! simulated.
+//! its own with a runtime of its own, because commits wait for the disk; [`crate::host`] has the exception.
 
 use super::{ShardWriter, Slots, answers::closed, helpers::Helpers, refuse_item, unknown};
 use crate::{
@@ -8,6 +7,7 @@ use crate::{
     apply::{Request, applier::Applier, backlog::Backlog, plain::disk_full, registry::Registry},
     catalog::CatalogSlot,
     config::Config,
+    host::{Host, Worker},
     recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
     telemetry::ShardMetrics,
@@ -20,7 +20,6 @@ use std::{
     io,
     panic::AssertUnwindSafe,
     sync::Arc,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -66,6 +65,8 @@ pub struct Spec {
     pub metrics: Arc<ShardMetrics>,
     /// Makes generations of this folder other ones than those of any other.
     pub salt: u64,
+    /// Where its loops run.
+    pub host: Host,
 }
 
 impl Spec {
@@ -81,27 +82,25 @@ pub struct Running {
     pub handle: ShardHandle,
     /// How it is.
     pub health: watch::Receiver<Health>,
-    /// Its thread; ends after [`Command::Stop`].
-    pub thread: JoinHandle<()>,
+    /// Its loop; ends after [`Command::Stop`].
+    pub worker: Worker,
 }
 
-/// Starts a shard on a thread of its own.
+/// Starts a shard.
 ///
 /// # Errors
-/// If the thread or its runtime cannot be made.
+/// Those of [`Host::start`].
 pub fn start(spec: Spec) -> std::io::Result<Running> {
     let registry = Arc::new(Registry::default());
     let (sender, mailbox) = mpsc::channel(MAILBOX_COMMANDS);
     let (tell, health) = watch::channel(Health::Opening);
     let catalog = Arc::new(CatalogSlot::default());
-    let handle = ShardHandle::new(spec.number, Arc::clone(&registry), Arc::clone(&catalog), sender.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (number, host) = (spec.number, spec.host);
+    let handle = ShardHandle::new(number, host, Arc::clone(&registry), Arc::clone(&catalog), sender.clone());
     let (taken, lost) = (VecDeque::new(), Slots::default());
     let shard = Shard { spec, registry, catalog, sender, mailbox, tell, taken, lost };
-    let thread = std::thread::Builder::new()
-        .name(format!("shard-{}", handle.number))
-        .spawn(move || runtime.block_on(shard.run()))?;
-    Ok(Running { handle, health, thread })
+    let worker = host.start(format!("shard-{number}"), shard.run())?;
+    Ok(Running { handle, health, worker })
 }
 
 struct Shard {
@@ -180,7 +179,7 @@ impl Shard {
         }
     }
 
-    /// Recovers on a thread of its own, and refuses meanwhile, so that no session stands still for it. `None`: the shard
+    /// Recovers beside, and refuses meanwhile, so that no session stands still for it. `None`: the shard
     /// was told to stop.
     async fn recover_aside(
         &mut self,
@@ -189,9 +188,9 @@ impl Shard {
     ) -> Option<Result<(Recovered, Unapplied), RecoveryError>> {
         let (tell, mut done) = oneshot::channel();
         let (spec, registry) = (self.spec.clone(), Arc::clone(&self.registry));
-        let recovery = move || _ = tell.send(recover(&spec.ground(&registry), retained));
-        let name = format!("recover-{}", self.spec.number);
-        if let Err(source) = std::thread::Builder::new().name(name).spawn(recovery) {
+        let recovery = async move { _ = tell.send(recover(&spec.ground(&registry), retained)) };
+        // Not joined: it ends with what it tells.
+        if let Err(source) = self.spec.host.start(format!("recover-{}", self.spec.number), recovery) {
             return Some(Err(RecoveryError::Thread(source)));
         }
         let mut told_to_stop = false;

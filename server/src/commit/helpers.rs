@@ -1,4 +1,4 @@
-//! The threads beside a shard's own: the applier, the stager, and the one that makes log segments ahead of need.
+//! The loops beside a shard's own: the applier, the stager, and the one that makes log segments ahead of need.
 
 use super::{
     ShardWriter,
@@ -9,36 +9,32 @@ use super::{
 };
 use crate::{
     apply::{self, applier::Applier, backlog::Backlog, driver::Control, registry::Registry},
+    host::Worker,
     recovery::plain_files,
     shard::Command,
 };
 use inkpot_wal::segment::SegmentMaker;
 use std::{
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Receiver, SendError, Sender, SyncSender, channel, sync_channel},
-    },
-    thread::JoinHandle,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender, error::SendError};
 
-/// A thread beside the shard's own ended although nobody told it to: it panicked.
+/// A loop beside the shard's own ended although nobody told it to: it panicked.
 #[derive(Debug, Error)]
-#[error("a thread of the shard panicked")]
+#[error("a loop of the shard panicked")]
 pub(super) struct HelperGone;
 
-/// The threads beside the shard's own: one applies and checkpoints, one makes log segments ahead of need.
+/// The loops beside the shard's own, each where the shard's [`Host`](crate::host::Host) says.
 pub(super) struct Helpers {
     control: Arc<Control>,
-    applier: JoinHandle<()>,
-    prepare: SyncSender<()>,
-    preparer: JoinHandle<()>,
+    applier: Worker,
+    prepare: Sender<()>,
+    preparer: Worker,
     /// Never full: what waits there holds permits.
-    stage: Sender<Job>,
-    stager: JoinHandle<()>,
+    stage: UnboundedSender<Job>,
+    stager: Worker,
 }
 
 impl Helpers {
@@ -50,16 +46,15 @@ impl Helpers {
         backlog: &Arc<Backlog>,
         writer: &ShardWriter,
     ) -> std::io::Result<Self> {
-        let number = spec.number;
-        let (prepare, wanted) = sync_channel(1);
-        let maker = writer.log().maker();
-        // First the one that ends by itself if the other cannot be made.
-        let preparer = std::thread::Builder::new()
-            .name(format!("segments-{number}"))
-            .spawn(move || wanted.iter().for_each(|()| prepare_segment(&maker)))?;
+        let (number, host) = (spec.number, spec.host);
+        let (prepare, wanted) = mpsc::channel(1);
+        // First those that end by themselves if another cannot be made.
+        let preparer = host.start(format!("segments-{number}"), run_preparer(writer.log().maker(), wanted))?;
+        let (stage, jobs) = mpsc::unbounded_channel();
+        let stager = Stager::new(Arc::clone(&spec.fs), plain_files(&spec.ground(registry)));
+        let stager = host.start(format!("stage-{number}"), run_stager(stager, jobs, sender.clone()))?;
         let control = Arc::new(Control::default());
         let config = &spec.config;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let run = apply::driver::run(
             applier,
             Arc::clone(backlog),
@@ -68,14 +63,7 @@ impl Helpers {
             config.apply.clone(),
             config.checkpoint.clone(),
         );
-        let applier =
-            std::thread::Builder::new().name(format!("apply-{number}")).spawn(move || runtime.block_on(run))?;
-        let (stage, jobs) = channel();
-        let stager = Stager::new(Arc::clone(&spec.fs), plain_files(&spec.ground(registry)));
-        let back = sender.clone();
-        let stager = std::thread::Builder::new().name(format!("stage-{number}")).spawn(move || {
-            run_stager(stager, &jobs, &back);
-        })?;
+        let applier = host.start(format!("apply-{number}"), run)?;
         Ok(Self { control, applier, prepare, preparer, stage, stager })
     }
 
@@ -106,7 +94,7 @@ impl Helpers {
         self.control.changed.notify_one();
     }
 
-    /// Ends both threads; meanwhile refuses what comes, because the applier may be waiting for room in the mailbox. Tells
+    /// Ends them; meanwhile refuses what comes, because the applier may be waiting for room in the mailbox. Tells
     /// whether the shard was told to stop.
     pub(super) async fn stop(self, mailbox: &mut mpsc::Receiver<Command>) -> bool {
         self.control.stop.store(true, Ordering::Release);
@@ -121,16 +109,18 @@ impl Helpers {
                 refuse(command, &refused);
             }
         }
-        if [self.applier, self.preparer, self.stager].into_iter().any(|thread| thread.join().is_err()) {
-            tracing::error!("a thread of the shard panicked");
+        for worker in [self.applier, self.preparer, self.stager] {
+            if worker.join().await.is_err() {
+                tracing::error!("a loop of the shard panicked");
+            }
         }
         told_to_stop
     }
 }
 
 /// Does jobs as they come, as many at once as are there, up to a bound.
-fn run_stager(mut stager: Stager, jobs: &Receiver<Job>, shard: &mpsc::Sender<Command>) {
-    while let Ok(first) = jobs.recv() {
+async fn run_stager(mut stager: Stager, mut jobs: UnboundedReceiver<Job>, shard: mpsc::Sender<Command>) {
+    while let Some(first) = jobs.recv().await {
         let mut bytes = first.bytes();
         let mut batch = vec![first];
         while bytes < BATCH_BYTES
@@ -141,20 +131,25 @@ fn run_stager(mut stager: Stager, jobs: &Receiver<Job>, shard: &mpsc::Sender<Com
         }
         let (items, outcome) = stager.run(batch);
         let is_over = outcome.is_err();
-        if let Err(mpsc::error::SendError(command)) = shard.blocking_send(Command::Staged { items, outcome }) {
+        if let Err(SendError(command)) = shard.send(Command::Staged { items, outcome }).await {
             refuse(command, &closed("the append was not staged"));
         }
         if is_over {
             // The shard closes, and refuses what still waits here.
-            jobs.iter().for_each(|job| refuse_item(job.into_item(), &closed("the append was not staged")));
+            while let Some(job) = jobs.recv().await {
+                refuse_item(job.into_item(), &closed("the append was not staged"));
+            }
             return;
         }
     }
 }
 
-/// Makes the next segment. If that fails, the shard makes it itself when it needs it, and learns why.
-fn prepare_segment(maker: &SegmentMaker) {
-    if let Err(error) = maker.prepare() {
-        tracing::warn!(%error, "a log segment could not be prepared ahead");
+/// Makes the next segment whenever it is asked for. If that fails, the shard makes it itself when it needs it, and learns
+/// why.
+async fn run_preparer(maker: Arc<SegmentMaker>, mut wanted: Receiver<()>) {
+    while wanted.recv().await.is_some() {
+        if let Err(error) = maker.prepare() {
+            tracing::warn!(%error, "a log segment could not be prepared ahead");
+        }
     }
 }

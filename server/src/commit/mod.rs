@@ -198,7 +198,7 @@ impl ShardWriter {
         recovered: Recovered,
         now: Instant,
     ) -> Self {
-        let Spec { number, fs, config, admission, metrics, salt } = spec.clone();
+        let Spec { number, fs, config, admission, metrics, salt, host: _ } = spec.clone();
         let Recovered { catalog, mut files, plain, log, running } = recovered;
         let account = Account::new(admission, number, &mut files);
         backlog.set_synced(log.synced_sequence());

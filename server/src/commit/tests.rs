@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     admission::Admission,
     catalog::Catalog,
+    host::Host,
     recovery::{Ground, recover},
     shard::{
         Open, Write, WriteBody,
@@ -47,7 +48,8 @@ impl Rig {
         let session = session(&tenant_of(config.clone(), "t"), 1);
         let config = Arc::new(config);
         let admission = Arc::new(Admission::new(Arc::clone(&config)));
-        let spec = Spec { number: 0, fs, config, admission, metrics: ShardMetrics::off(), salt: 0 };
+        let spec =
+            Spec { number: 0, fs, config, admission, metrics: ShardMetrics::off(), salt: 0, host: Host::Threads };
         let writer = ShardWriter::new(&spec, registry, Arc::clone(&backlog), recovered, now);
         Self { faulty, memory, backlog, writer, session, now }
     }

@@ -13,6 +13,7 @@ use crate::{
     },
     audit::{AuditLog, Entry},
     config::{Config, DEFAULT_TENANT},
+    host::Host,
     shard::{
         FileSummary, ShardHandle,
         ids::FileKey,
@@ -26,6 +27,7 @@ use inkpot_wal::fs::{Attributes, FileSystem, parent};
 use look::{Look, Tried};
 use std::{
     io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -33,7 +35,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use thiserror::Error;
-use tokio::task;
 use tokio_util::sync::CancellationToken;
 
 /// Files that are asked for at once.
@@ -60,6 +61,8 @@ pub struct Keeper {
     pub fs: Arc<dyn FileSystem>,
     /// Cancelled when the server begins to stop.
     pub drain: CancellationToken,
+    /// Where calls of the disk run.
+    pub host: Host,
 }
 
 /// Why a file was not compressed.
@@ -220,7 +223,7 @@ impl Keeper {
         if done.as_ref().is_err_and(is_certain) {
             let fs = Arc::clone(&self.fs);
             // What stays is removed at the next start.
-            let _ = task::spawn_blocking(move || fs.remove_file(&path)).await;
+            let _ = self.host.blocking(move || fs.remove_file(&path)).await;
         }
         done?;
         Ok(Some(made.stored))
@@ -236,13 +239,14 @@ impl Keeper {
         let (fs, pause, cancelled) = (Arc::clone(&self.fs), self.config.keeper.pause, Arc::clone(&cancel));
         let files = &self.config.files;
         let attributes = Attributes { mode: files.file_mode, uid: files.owner, gid: files.group };
-        let mut making = task::spawn_blocking(move || {
+        let making = self.host.blocking(move || {
             keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let made = compress_file(fs.as_ref(), &view, target, &cancelled, pause)?;
             fs.sync_dir(parent(&path))?;
             Ok(made)
         });
+        let mut making = pin!(making);
         let made = tokio::select! {
             made = &mut making => made,
             () = self.drain.cancelled() => {
@@ -250,7 +254,7 @@ impl Keeper {
                 making.await
             }
         };
-        made.map_err(io::Error::other).flatten()
+        made.flatten()
     }
 
     /// Not while the disk is nearly full: the copy lies beside the file for a while.

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::{
     admission::{Permit, Tenant},
-    shard::{Batch, Command, Mode, Open, SessionLink, ShardHandle, Write, ids::FileKey},
+    shard::{Batch, Command, Mode, Open, SessionLink, ShardHandle, Write, ids::FileKey, outbox::Event},
     telemetry::trace::{self, AppendTrace},
 };
 use inkpot_proto::{
     error::Refused,
     path::TenantName,
-    v1::{self, ErrorReason},
+    v1::{self, ErrorReason, Outcome},
 };
 use std::{
     future::poll_fn,
@@ -141,14 +141,22 @@ async fn ask(
     let write = Write { channel: CHANNEL, seq, body: Ok(append.into_body(permit, trace)) };
     link.outbox.expect_answers(1);
     shard.send(Command::Writes(Batch { session: Arc::clone(link), writes: vec![write], since })).await?;
-    // The first refusal is the cause: an open that is refused comes before the append that found no channel.
+    let mut refused_open = None;
     loop {
         let event = poll_fn(|cx| link.outbox.poll_next(cx)).await;
         let Some(event) = event else { return Err(unknown("the session of the call has ended")) };
-        if let Some(answer) = answer::of_unary(event) {
-            return answer;
+        if let Event::Nack { answers_append: false, refused, .. } = event {
+            refused_open = Some(*refused);
+        } else if let Some(answer) = answer::of_unary(event) {
+            return answer.map_err(|refused| cause(refused_open, refused));
         }
     }
+}
+
+/// Why the append is not acknowledged: the open was refused, and so the append found no channel. Unless the open was taken
+/// in the commit that failed: then the append may be in that commit too, and only its own answer tells.
+fn cause(open: Option<Refused>, append: Refused) -> Refused {
+    if append.outcome == Outcome::Unknown { append } else { open.unwrap_or(append) }
 }
 
 fn unknown(why: &str) -> Refused {

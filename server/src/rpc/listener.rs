@@ -30,8 +30,8 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// At most one line in so long tells of connections that were refused or cut.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Connections, for ever. Those beyond a limit are closed before anything is read from them.
-pub(super) fn incoming(listener: TcpListener, limits: &Limits) -> impl Stream<Item = Result<Connection, Infallible>> {
+/// The connections of a listener, for ever. Those beyond a limit are closed before anything is read from them.
+pub fn tcp(listener: TcpListener, limits: &Limits) -> impl Stream<Item = Result<Connection, Infallible>> + use<> {
     let door = Door {
         listener,
         places: Places::new(limits.connections, limits.connections_per_address),

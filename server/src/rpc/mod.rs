@@ -21,7 +21,9 @@ mod verify;
 mod write;
 
 pub use file::Files;
-pub use server::{ServeError, serve};
+pub use listener::tcp;
+pub use server::{ServeError, serve_on};
+pub use tonic::transport::server::Connected;
 pub use verify::Admin;
 pub use write::Writes;
 
@@ -29,6 +31,7 @@ use crate::{
     admission::Admission,
     audit::AuditLog,
     config::Config,
+    host::Host,
     route,
     sets::Sets,
     shard::{SessionLink, ShardHandle, ids::FileKey, outbox::Outbox},
@@ -64,6 +67,8 @@ pub struct Services {
     pub fs: Arc<dyn FileSystem>,
     /// Cancelled when the server begins to stop: sessions take no more and end.
     pub drain: CancellationToken,
+    /// Where calls of the disk run.
+    pub host: Host,
     /// What leads sets through.
     pub sets: Arc<Sets>,
     /// Which appends are traced.
@@ -98,7 +103,8 @@ impl Services {
         let (tracing, waits, calls) = (telemetry.tracing(&config), telemetry.waits(), telemetry.calls());
         let next_session = AtomicU64::new(1);
         let sets = Arc::new(Sets::new(Arc::clone(&shards), Arc::clone(&fs), drain.clone()));
-        let audit = Arc::new(AuditLog::new(Arc::clone(&fs)));
+        let host = shards.first().map_or(Host::Threads, |shard| shard.host);
+        let audit = Arc::new(AuditLog::new(Arc::clone(&fs), host));
         let verifying = Semaphore::new(verify::AT_ONCE);
         Self {
             shards,
@@ -107,6 +113,7 @@ impl Services {
             audit,
             fs,
             drain,
+            host,
             sets,
             tracing,
             waits,

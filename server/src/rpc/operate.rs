@@ -31,7 +31,6 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use tokio::task;
 
 /// How often it is looked whether the plain file of a sealed file has everything.
 const LOOK: Duration = Duration::from_millis(10);
@@ -202,14 +201,14 @@ impl Services {
         let of = view.generation;
         let path = staged_path(&key.tenant, shard.number, id);
         let (fs, attributes) = (Arc::clone(&self.fs), self.file_attributes());
-        let copying = task::spawn_blocking(move || {
+        let copying = self.host.blocking(move || {
             keep_staging_dir(fs.as_ref(), parent(&path))?;
             let target = Target { path: &path, attributes, id };
             let crc32c = copy_file(fs.as_ref(), &view, len, target, &AtomicBool::new(false))?;
             fs.sync_dir(parent(&path))?;
             Ok(crc32c)
         });
-        let copied = copying.await.map_err(io::Error::other).flatten();
+        let copied: io::Result<u32> = copying.await.flatten();
         let crc32c = copied.map_err(|error| refuse_preparing(key, &error))?;
         Ok(Prepared { id, len, crc32c, compressed: None, of })
     }
@@ -218,7 +217,7 @@ impl Services {
         let path = staged_path(&key.tenant, self.shard(key).number, prepared.id);
         let fs = Arc::clone(&self.fs);
         // What stays is removed at the next start.
-        let _ = task::spawn_blocking(move || fs.remove_file(&path)).await;
+        let _ = self.host.blocking(move || fs.remove_file(&path)).await;
     }
 
     /// Waits until the plain file has everything, and syncs it.
@@ -238,8 +237,8 @@ impl Services {
             tokio::time::sleep(LOOK).await;
         }
         let fs = Arc::clone(&self.fs);
-        let syncing = task::spawn_blocking(move || fs.open(&view.path(), Access::ReadWrite)?.sync_all());
-        let synced = syncing.await.map_err(io::Error::other).flatten();
+        let syncing = self.host.blocking(move || fs.open(&view.path(), Access::ReadWrite)?.sync_all());
+        let synced = syncing.await.flatten();
         synced.map_err(|error| {
             let text = format!("file {key} is sealed, but its plain file could not be synced: {error}; the log has it");
             Refused::new(ErrorReason::Internal, text)

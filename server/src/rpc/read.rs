@@ -218,7 +218,7 @@ impl Reader {
         if most == 0 {
             return Ok(Chunk { data: Bytes::new(), end: place.view.state().committed });
         }
-        bytes::read(&place.view, &self.services.fs, offset, most).await
+        bytes::read(&place.view, &self.services, offset, most).await
     }
 
     /// Sends a transition without bytes.

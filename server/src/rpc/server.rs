@@ -3,7 +3,6 @@
 use super::{
     Admin, Files, Services, Writes,
     layers::{CodesLayer, DeadlineLayer, IdentityLayer, TraceLayer},
-    listener,
     routes::Routes,
 };
 use inkpot_proto::{
@@ -15,8 +14,9 @@ use inkpot_proto::{
     },
 };
 use std::{error::Error, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
-use tonic::transport::server::Server;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::Stream;
+use tonic::transport::server::{Connected, Server};
 use tonic_health::pb::{
     FILE_DESCRIPTOR_SET as HEALTH_DESCRIPTOR_SET,
     health_server::{Health, HealthServer},
@@ -35,16 +35,20 @@ pub type ServeError = Box<dyn Error + Send + Sync>;
 ///
 /// # Errors
 /// Those of the transport, and of building the reflection service.
-pub async fn serve<H: Health>(
-    listener: TcpListener,
+pub async fn serve_on<H, IO, E>(
+    incoming: impl Stream<Item = Result<IO, E>>,
     services: Arc<Services>,
     health: HealthServer<H>,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> Result<(), ServeError>
+where
+    H: Health,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<ServeError> + 'static,
+{
     let (config, calls) = (Arc::clone(&services.config), services.calls.clone());
     let routes = routes(services, health)?;
     let limits = &config.limits;
-    let incoming = listener::incoming(listener, limits);
     let server = Server::builder()
         .max_frame_size(HTTP2_FRAME_BYTES)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)

@@ -6,6 +6,7 @@ use crate::{
     admission::Admission,
     catalog::Catalog,
     config::Config,
+    host::Host,
     shard::{
         Batch, Command, SessionLink, ShardHandle, Write,
         ids::FileKey,
@@ -68,7 +69,7 @@ impl Fake {
         let config = Arc::new(config);
         let make = |number| {
             let (sender, mailbox) = mpsc::channel(64);
-            (ShardHandle::new(number, Arc::default(), Arc::default(), sender), mailbox)
+            (ShardHandle::new(number, Host::Threads, Arc::default(), Arc::default(), sender), mailbox)
         };
         let (shards, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(make).unzip();
         let fs = Arc::new(MemoryFs::new());
@@ -90,7 +91,10 @@ impl Fake {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let health = tonic_health::server::health_reporter().1;
         let services = Arc::clone(&self.services);
-        tokio::spawn(async move { super::serve(listener, services, health, std::future::pending()).await.unwrap() });
+        tokio::spawn(async move {
+            let incoming = super::tcp(listener, &services.config.limits);
+            super::serve_on(incoming, services, health, std::future::pending()).await.unwrap()
+        });
         Endpoint::from_shared(address).unwrap().connect().await.unwrap()
     }
 

@@ -184,7 +184,7 @@ impl Sets {
             return Err(plain::foreign(key, &what));
         }
         let fs = Arc::clone(&self.fs);
-        let syncing = tokio::task::spawn_blocking(move || {
+        let syncing = self.shards[shard as usize].host.blocking(move || {
             let path = view.path();
             fs.open(&path, Access::ReadWrite)?.sync_all()?;
             let mut dir = parent(&path);
@@ -194,7 +194,8 @@ impl Sets {
             }
             Ok(())
         });
-        syncing.await.map_err(io::Error::other).flatten().map_err(|error| {
+        let synced: io::Result<()> = syncing.await.flatten();
+        synced.map_err(|error| {
             Refused::new(ErrorReason::Internal, format!("file {key} could not be synced: {error}; it stays as it is"))
         })
     }

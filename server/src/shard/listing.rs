@@ -11,7 +11,6 @@ use crate::{
     commit::driver::chain,
 };
 use inkpot_proto::{error::Refused, path::TenantName, v1::ErrorReason};
-use tokio::task;
 
 /// Paths of the registry that are looked at under its lock at once; the shard's thread may wait for that long.
 const STRETCH_PATHS: usize = 1000;
@@ -146,7 +145,7 @@ impl ShardHandle {
     pub async fn list(&self, query: Query) -> Result<Vec<Entry>, Refused> {
         self.catalog.begun().await;
         let handle = self.clone();
-        let listing = task::spawn_blocking(move || handle.read_page(&query));
+        let listing = self.host.blocking(move || handle.read_page(&query));
         let listed = listing.await.map_err(|error| {
             Refused::new(ErrorReason::Internal, format!("listing files of shard {} failed: {error}", self.number))
         })?;

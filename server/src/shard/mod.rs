@@ -21,6 +21,7 @@ use crate::{
         view::FileView,
     },
     catalog::CatalogSlot,
+    host::Host,
     sets::Step,
     telemetry::trace::AppendTrace,
 };
@@ -299,6 +300,8 @@ pub enum Command {
 pub struct ShardHandle {
     /// Its number.
     pub number: u32,
+    /// Where calls of its disk run.
+    pub host: Host,
     /// Files that were used lately, for readers.
     pub registry: Arc<Registry>,
     /// Its catalog, for readers.
@@ -311,11 +314,12 @@ impl ShardHandle {
     #[must_use]
     pub fn new(
         number: u32,
+        host: Host,
         registry: Arc<Registry>,
         catalog: Arc<CatalogSlot>,
         mailbox: mpsc::Sender<Command>,
     ) -> Self {
-        Self { number, registry, catalog, mailbox }
+        Self { number, host, registry, catalog, mailbox }
     }
 
     /// Puts a command into the mailbox; waits while it is full.

@@ -54,6 +54,7 @@ impl Rig {
             admission,
             metrics: ShardMetrics::off(),
             salt: 0,
+            host: Host::Threads,
         })
         .unwrap();
         let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()), unary: false });

@@ -18,6 +18,7 @@ use crate::{
     },
     config::Config,
     datadir::{DataDir, Opening},
+    host::Host,
     recovery::{Ground, plain_files, recover},
     shard::{
         Batch, Open, SessionLink, Write, WriteBody, WriteState,
@@ -170,6 +171,7 @@ impl Machine {
             admission: Arc::clone(&self.admission),
             metrics: ShardMetrics::off(),
             salt: 0,
+            host: Host::Threads,
         }
     }
 

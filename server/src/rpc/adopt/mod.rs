@@ -33,7 +33,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::task;
 use walk::{Found, walk};
 
 /// A call ends after this long, with a token, so that what it did is told before its deadline.
@@ -189,7 +188,7 @@ impl Services {
         for shard in self.shards.iter() {
             shard.catalog.begun().await;
             let catalog = Arc::clone(&shard.catalog);
-            let reading = task::spawn_blocking(move || catalog.read(|catalog| catalog.by_id(id)));
+            let reading = self.host.blocking(move || catalog.read(|catalog| catalog.by_id(id)));
             let row = reading.await.map_err(|error| unknown(&error))??.map_err(|error| unknown(&error))?;
             let Some(stored) = row else { continue };
             let view = shard.lookup(&stored.row.key).await?.filter(|view| view.id == id);
@@ -205,7 +204,7 @@ impl Services {
         call: impl FnOnce(&dyn FileSystem) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let fs = Arc::clone(&self.fs);
-        task::spawn_blocking(move || call(fs.as_ref())).await.map_err(io::Error::other).flatten()
+        self.host.blocking(move || call(fs.as_ref())).await.flatten()
     }
 }
 

@@ -29,7 +29,7 @@ const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A connection that is watched.
-pub(in crate::rpc) struct Connection {
+pub struct Connection {
     tcp: TcpStream,
     peer: SocketAddr,
     bounds: Bounds,

@@ -2,6 +2,7 @@
 
 use crate::{
     apply::view::{Chunk, FileView},
+    rpc::Services,
     shard::ids::FileKey,
 };
 use bytes::BytesMut;
@@ -12,24 +13,17 @@ use std::{
     io::{self, ErrorKind},
     sync::Arc,
 };
-use tokio::task;
 
 /// Up to `most` committed bytes from `offset` on; empty at the end.
 ///
 /// # Errors
 /// Those of the file system, and of [`FileView::read`].
-pub(super) async fn read(
-    view: &Arc<FileView>,
-    fs: &Arc<dyn FileSystem>,
-    offset: u64,
-    most: usize,
-) -> io::Result<Chunk> {
+pub(super) async fn read(view: &Arc<FileView>, services: &Services, offset: u64, most: usize) -> io::Result<Chunk> {
     if is_in_memory(view, offset) {
-        return collect(view, &**fs, offset, most);
+        return collect(view, &*services.fs, offset, most);
     }
-    let (view, fs) = (Arc::clone(view), Arc::clone(fs));
-    let reading = task::spawn_blocking(move || collect(&view, &*fs, offset, most));
-    reading.await.map_err(io::Error::other).flatten()
+    let (view, fs) = (Arc::clone(view), Arc::clone(&services.fs));
+    services.host.blocking(move || collect(&view, &*fs, offset, most)).await.flatten()
 }
 
 /// Whether reading there needs no disk. It may need one by the time of the read; that is rare, and short.

@@ -88,7 +88,12 @@ async fn server_that_shuts_down_lets_sessions_end_first() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
     let health = tonic_health::server::health_reporter().1;
-    let serving = crate::rpc::serve(listener, Arc::clone(&fake.services), health, async { drop(stopped.await) });
+    let serving = crate::rpc::serve_on(
+        crate::rpc::tcp(listener, &fake.services.config.limits),
+        Arc::clone(&fake.services),
+        health,
+        async { drop(stopped.await) },
+    );
     let serving = tokio::spawn(serving);
     let channel = tonic::transport::Endpoint::from_shared(address.clone()).unwrap().connect().await.unwrap();
     let mut client = Client::open(&mut super::super::testing::writer(channel)).await;

@@ -70,6 +70,18 @@ async fn refused_open_is_the_answer_not_what_follows_from_it() {
 }
 
 #[tokio::test]
+async fn append_of_a_commit_that_failed_is_unknown_although_its_open_did_not_happen() {
+    let mut fake = Fake::new(one_shard());
+    let call = call(&fake, request()).await;
+    let (open, _batch) = commands(&mut fake).await;
+    open.session.outbox.push(nack(open.channel, 0, ErrorReason::ShardClosed));
+    open.session.outbox.push(nack(open.channel, 7, ErrorReason::OutcomeUnknown));
+    let status = within(call).await.unwrap().unwrap_err();
+    refused(&status, Code::Unknown, ErrorReason::OutcomeUnknown);
+    fake.session_ended(0).await;
+}
+
+#[tokio::test]
 async fn caller_that_hangs_up_leaves_nothing_half_done() {
     let mut fake = Fake::new(one_shard());
     let call = call(&fake, request()).await;

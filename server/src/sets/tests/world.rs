@@ -18,6 +18,7 @@ use crate::{
     },
     config::Config,
     datadir::{DataDir, Opening},
+    host::Host,
     recovery::{Ground, plain_files, recover},
     sets::{Sets, resolver},
     shard::{
@@ -124,7 +125,13 @@ pub struct World {
 fn make_shards(config: &Config) -> Vec<Shard> {
     let make = |number| {
         let (sender, mailbox) = mpsc::channel(64);
-        let handle = ShardHandle::new(number, Arc::new(Registry::default()), Arc::new(CatalogSlot::default()), sender);
+        let handle = ShardHandle::new(
+            number,
+            Host::Threads,
+            Arc::new(Registry::default()),
+            Arc::new(CatalogSlot::default()),
+            sender,
+        );
         let health = watch::channel(Health::Opening).0;
         Shard { handle, mailbox, waiting: VecDeque::new(), health, live: None, retained: None }
     };
@@ -242,6 +249,7 @@ impl World {
             admission: Arc::clone(&self.admission),
             metrics: ShardMetrics::off(),
             salt: 0,
+            host: Host::Threads,
         };
         let writer = ShardWriter::new(&spec, Arc::clone(registry), backlog, recovered, self.now);
         assert!(unapplied.aside.is_empty(), "bytes without a plain file");

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     apply::view::{FileView, ViewState},
     catalog::{Catalog, Changes, FileRow, Progress, Stored, tests::with_undecodable_row},
+    host::Host,
     shard::{
         ids::FileId,
         state::Content,
@@ -189,7 +190,7 @@ fn file_that_moves_while_it_is_listed_has_the_path_that_it_had_then() {
 async fn shard_whose_catalog_cannot_be_read_is_told_to_close() {
     let (_memory, catalog) = with_undecodable_row("a");
     let (sender, mut mailbox) = mpsc::channel(1);
-    let handle = ShardHandle::new(0, Arc::default(), Arc::default(), sender);
+    let handle = ShardHandle::new(0, Host::Threads, Arc::default(), Arc::default(), sender);
     handle.catalog.open(Arc::new(catalog));
     let refused = handle.list(all(None)).await.unwrap_err();
     assert_eq!(refused.reason, ErrorReason::ShardClosed);

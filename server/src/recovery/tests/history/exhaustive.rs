@@ -2,7 +2,7 @@
 //! producer. One was cut off and does not know it; the other goes on in its place. Power is lost, or the process dies, at
 //! any point between the steps.
 
-use super::{History, Mode, short::started};
+use super::{Mode, short::started};
 use crate::recovery::tests::script::chain;
 use bytes::Bytes;
 use inkpot_proto::v1::Durability;

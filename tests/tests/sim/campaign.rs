@@ -1,0 +1,149 @@
+//! Many seeds, each in a process of its own, two at a time.
+
+use super::run::Outcome;
+use std::{
+    env, fmt,
+    process::Command,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+const SEED: &str = "INKPOT_SIM_SEED";
+/// Set for a child that is not to print its trace.
+const QUIET: &str = "INKPOT_SIM_QUIET";
+/// Before what a child tells its parent.
+const SUMMARY: &str = "sim-summary:";
+
+/// What a process told of its seed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// Whether everything was as promised.
+    pub passed: bool,
+    /// Digest of the trace.
+    pub digest: String,
+    /// Lines of the trace.
+    pub lines: u64,
+    /// Appends that were acknowledged.
+    pub acked: u64,
+    /// What was wrong.
+    pub faults: Vec<String>,
+}
+
+impl Child {
+    /// Runs a seed in a process of its own.
+    pub fn run(seed: u64) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "one_seed", "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env(SEED, seed.to_string()).env(QUIET, "1");
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut child =
+            Self { passed: output.status.success(), digest: String::new(), lines: 0, acked: 0, faults: Vec::new() };
+        for line in text.lines().filter_map(|line| line.split_once(SUMMARY)).map(|(_, line)| line.trim()) {
+            match line.split_once(' ') {
+                Some(("digest", digest)) => child.digest = digest.to_owned(),
+                Some(("lines", lines)) => child.lines = lines.parse().unwrap(),
+                Some(("acked", acked)) => child.acked = acked.parse().unwrap(),
+                _ => child.faults.push(line.to_owned()),
+            }
+        }
+        if !child.passed && child.faults.is_empty() {
+            child.faults.push(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        child
+    }
+}
+
+/// The seed that this process is to run.
+pub fn seed_of_child() -> Option<u64> {
+    env::var(SEED).ok()?.parse().ok()
+}
+
+/// Tells the parent; and people, unless it is only for the parent.
+pub fn tell(seed: u64, outcome: &Outcome) {
+    let lines = outcome.trace.lines();
+    if env::var_os(QUIET).is_none() {
+        println!("{:#?}", super::plan::Plan::of(seed));
+        lines.iter().for_each(|line| println!("{line}"));
+    }
+    println!("\n{SUMMARY} digest {:08x}", outcome.trace.digest());
+    println!("{SUMMARY} lines {}", lines.len());
+    println!("{SUMMARY} acked {}", outcome.acked);
+    outcome.faults.iter().for_each(|fault| println!("{SUMMARY} {fault}"));
+}
+
+/// Seeds to run.
+pub struct Campaign {
+    first: u64,
+    seeds: u64,
+}
+
+/// What came of them.
+pub struct Report {
+    seeds: u64,
+    acked: u64,
+    took: Duration,
+    /// Seeds that failed, with what was wrong.
+    pub failed: Vec<(u64, Vec<String>)>,
+}
+
+impl Campaign {
+    /// What the environment asks for, or so many seeds.
+    pub fn from_environment(seeds: u64) -> Self {
+        let number = |name| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+        Self { first: number("INKPOT_SIM_FIRST").unwrap_or(0), seeds: number("INKPOT_SIM_SEEDS").unwrap_or(seeds) }
+    }
+
+    /// Runs them all.
+    pub fn run(&self) -> Report {
+        let (next, begin) = (AtomicU64::new(self.first), Instant::now());
+        let end = self.first + self.seeds;
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end {
+                    return done;
+                }
+                let child = Child::run(seed);
+                if !child.passed {
+                    eprintln!("seed {seed} failed: {:?}\nreplay: {}", child.faults, replay(seed));
+                }
+                done.push((seed, child));
+            }
+        };
+        let parallel = thread::available_parallelism().map_or(1, usize::from);
+        let mut done: Vec<(u64, Child)> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..parallel).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        });
+        done.sort_unstable_by_key(|(seed, _)| *seed);
+        Report {
+            seeds: self.seeds,
+            acked: done.iter().map(|(_, child)| child.acked).sum(),
+            took: begin.elapsed(),
+            failed: done
+                .into_iter()
+                .filter(|(_, child)| !child.passed)
+                .map(|(seed, child)| (seed, child.faults))
+                .collect(),
+        }
+    }
+}
+
+fn replay(seed: u64) -> String {
+    format!("{SEED}={seed} cargo test --locked -p inkpot-tests --test sim one_seed -- --exact --ignored --nocapture")
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seeds, acked, took, failed } = self;
+        let rate = *seeds as f64 / took.as_secs_f64().max(0.001);
+        writeln!(f, "sim: {seeds} seeds, {acked} appends acknowledged, {rate:.1} seeds/s, {} failed", failed.len())?;
+        for (seed, faults) in failed {
+            writeln!(f, "seed {seed}: {faults:?}\n  {}", replay(*seed))?;
+        }
+        Ok(())
+    }
+}
