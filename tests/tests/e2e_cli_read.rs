@@ -314,7 +314,7 @@ fn help_has_commands_by_use_examples_and_exit_statuses() {
     let rows = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let commands: Vec<&str> = rows.map(|row| row.split_ascii_whitespace().next().unwrap()).collect();
     let bytes = ["append", "tail", "cat", "put", "get", "publish"];
-    let files = ["ls", "stat", "du", "mv", "rm", "truncate", "seal", "adopt"];
+    let files = ["ls", "stat", "du", "mv", "rm", "truncate", "seal", "adopt", "verify"];
     let service = ["health", "context", "demo", "bench", "server", "completions", "man", "help"];
     assert_eq!(commands, [&bytes[..], &files, &service].concat());
     for command in commands.into_iter().filter(|command| *command != "help") {
