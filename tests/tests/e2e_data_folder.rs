@@ -7,14 +7,14 @@ use inkpot_tests::{
     harness::{
         assert_nack, assert_refused,
         disk::Mount,
+        files::folder_content,
         session::{append, open_as, unary, within},
         wait,
     },
 };
 use std::{
-    collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Output,
     time::Duration,
 };
@@ -22,22 +22,6 @@ use tonic::Code;
 
 const BOUND: Duration = Duration::from_secs(60);
 const MIB: usize = 1 << 20;
-
-/// Every file below a folder, with its bytes; directories have none.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(content(&path));
-            found.insert(path, None);
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            found.insert(path, Some(bytes));
-        }
-    }
-    found
-}
 
 /// A folder that a server has used, and left in order.
 fn used_folder() -> (tempfile::TempDir, PathBuf) {
@@ -66,10 +50,10 @@ fn folder_of_a_newer_version_is_refused_and_not_changed() {
     let manifest = data.join("inkpot.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("format_version = 2", "format_version = 99") + "new_key = 1\n").unwrap();
-    let before = content(&data);
+    let before = folder_content(&data);
     let ended = Setup::default().data_dir(&data).run_to_end();
     refuses(&ended, &["format version 99", "newer inkpotd", data.to_str().unwrap()]);
-    assert_eq!(content(&data), before);
+    assert_eq!(folder_content(&data), before);
 }
 
 #[tokio::test]
@@ -89,11 +73,11 @@ async fn folder_in_use_is_refused_and_its_server_goes_on() {
 #[test]
 fn read_only_folder_is_refused_with_the_remedy() {
     let (_home, data) = used_folder();
-    let before = content(&data);
+    let before = folder_content(&data);
     let mount = Mount::read_only(&data);
     refuses(&Setup::default().data_dir(&data).run_to_end(), &["cannot be written to", "--data-dir"]);
     drop(mount);
-    assert_eq!(content(&data), before);
+    assert_eq!(folder_content(&data), before);
     let empty = tempfile::tempdir().unwrap();
     let _mount = Mount::read_only(empty.path());
     refuses(&Setup::default().data_dir(empty.path()).run_to_end(), &["cannot be written to"]);
@@ -105,12 +89,12 @@ fn read_only_folder_is_refused_with_the_remedy() {
 fn folder_of_somebody_else_is_refused_and_not_changed() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("thesis.txt"), "mine\n").unwrap();
-    let before = content(home.path());
+    let before = folder_content(home.path());
     refuses(&Setup::default().data_dir(home.path()).run_to_end(), &["thesis.txt", "--data-dir"]);
-    assert_eq!(content(home.path()), before);
+    assert_eq!(folder_content(home.path()), before);
     let file = home.path().join("thesis.txt");
     refuses(&Setup::default().data_dir(&file).run_to_end(), &["not a directory"]);
-    assert_eq!(content(home.path()), before);
+    assert_eq!(folder_content(home.path()), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,9 +103,9 @@ async fn folder_that_lost_its_manifest_is_refused_and_not_changed() {
     server.client().append(unary("f", "x\n")).await.unwrap();
     assert!(server.terminate().success());
     fs::remove_file(server.data_dir().join("inkpot.toml")).unwrap();
-    let before = content(server.data_dir());
+    let before = folder_content(server.data_dir());
     refuses(&Setup::default().data_dir(server.data_dir()).run_to_end(), &["inkpot.toml", "backup"]);
-    assert_eq!(content(server.data_dir()), before);
+    assert_eq!(folder_content(server.data_dir()), before);
 }
 
 #[test]

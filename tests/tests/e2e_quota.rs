@@ -167,14 +167,15 @@ async fn append_without_room_is_rejected_at_once_and_names_the_limit() {
     for (config, size, reason, limit) in cases {
         println!("{limit}");
         let server = Server::start(Setup::default().config(&config));
-        let mut holder = server.session().await;
+        // Both are open before anything gathers: an open does not wait for the timer, nor does what is before it in
+        // the queue of its shard, and the two paths may well have one shard.
+        let (mut holder, mut late) = (server.session().await, server.session().await);
         holder.opened(rejecting(1, "held", "p")).await;
+        late.opened(rejecting(1, "late", "p")).await;
         for seq in 1..=10 {
             holder.append(append(1, seq, vec![b'x'; size])).await;
         }
         holder.ping(1).await;
-        let mut late = server.session().await;
-        late.opened(rejecting(1, "late", "p")).await;
         late.append(append(1, 1, vec![b'x'; size])).await;
         late.append(append(1, 2, vec![b'x'; size])).await;
         assert_no_room(&late.nack(1).await, 1, reason, limit);

@@ -6,13 +6,13 @@ use inkpot_tests::{
     Server, Setup,
     harness::{
         assert_refused,
+        files::folder_content,
         session::{unary, within},
         tool::Tool,
         wait,
     },
 };
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Output,
@@ -25,22 +25,6 @@ const BOUND: Duration = Duration::from_secs(60);
 /// One shard that makes no checkpoint while a test runs.
 fn setup() -> Setup {
     Setup::default().arg("--shards").arg("1").config("[checkpoint]\ninterval = '1h'\nwal_bytes = '64MiB'")
-}
-
-/// Every file below a folder, with its bytes; directories have none.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(content(&path));
-            found.insert(path, None);
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            found.insert(path, Some(bytes));
-        }
-    }
-    found
 }
 
 async fn write(server: &Server, path: &str, data: &str) {
@@ -64,7 +48,7 @@ async fn read(server: &Server, path: &str) -> String {
 
 /// The segments of the log.
 fn segments(data: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<_> = content(&data.join("shards/0000/wal")).into_iter().collect();
+    let mut found: Vec<_> = folder_content(&data.join("shards/0000/wal")).into_iter().collect();
     found.retain(|(_, bytes)| bytes.is_some());
     found.into_iter().map(|(path, _)| path).collect()
 }
@@ -118,10 +102,10 @@ async fn damaged_log_is_cut_before_the_damage_and_its_shard_serves_again() {
     assert!(String::from_utf8_lossy(&in_use.stderr).contains("another inkpotd uses it"));
     assert!(server.terminate().success());
 
-    let before = content(&data);
+    let before = folder_content(&data);
     let (told, words) = repair(&data, false);
     ends_with(&told, 1);
-    assert!(content(&data) == before, "it only tells");
+    assert!(folder_content(&data) == before, "it only tells");
     let segment = damaged.strip_prefix(&data).unwrap().to_str().unwrap();
     for part in
         [segment, "is damaged at byte", "given up:", "\"behind\"", "\"last\"", "18 bytes", "nothing was changed"]
@@ -134,7 +118,7 @@ async fn damaged_log_is_cut_before_the_damage_and_its_shard_serves_again() {
     ends_with(&done, 0);
     assert!(words.contains("shard 0: repaired; what was given up is kept in shards/0000/repaired/1"), "{words}");
     let aside = data.join("shards/0000/repaired/1");
-    let copies = content(&aside);
+    let copies = folder_content(&aside);
     let has_copy = copies.values().any(|bytes| bytes.as_ref() == Some(&rotten));
     let is_upload = |bytes: &Option<Vec<u8>>| bytes.as_deref() == Some(b"acknowledged, and not published\n");
     assert!(copies.values().any(is_upload), "what only frames given up name is kept too: {:?}", copies.keys());
@@ -191,11 +175,11 @@ async fn where_the_log_is_lost_altogether_the_last_checkpoint_is_what_is_kept() 
         bytes[..64].fill(0);
         fs::write(&path, bytes).unwrap();
     }
-    let before = content(&data);
+    let before = folder_content(&data);
     let (told, words) = repair(&data, false);
     ends_with(&told, 1);
     assert!(words.contains("nothing of the log"), "{words}");
-    assert!(content(&data) == before);
+    assert!(folder_content(&data) == before);
     let (done, _) = repair(&data, true);
     ends_with(&done, 0);
     for _ in 0..2 {
@@ -213,20 +197,20 @@ async fn whole_folder_is_left_alone_and_a_damaged_catalog_is_said_to_be_beyond_r
     write(&server, "f", "x\n").await;
     server.kill9();
     let data = server.data_dir().to_owned();
-    let before = content(&data);
+    let before = folder_content(&data);
     for yes in [false, true] {
         let (whole, words) = repair(&data, yes);
         ends_with(&whole, 0);
         assert!(words.contains("shard 0: its log and its catalog can be read"), "{words}");
-        assert!(content(&data) == before);
+        assert!(folder_content(&data) == before);
     }
     fs::write(data.join("shards/0000/catalog"), vec![7; 4096]).unwrap();
-    let before = content(&data);
+    let before = folder_content(&data);
     for yes in [false, true] {
         let (beyond, words) = repair(&data, yes);
         ends_with(&beyond, 1);
         assert!(words.contains("A catalog cannot be made again") && words.contains("inkpot adopt -r"), "{words}");
-        assert!(content(&data) == before);
+        assert!(folder_content(&data) == before);
     }
     let home = tempfile::tempdir().unwrap();
     let missing = home.path().join("no-such-folder");

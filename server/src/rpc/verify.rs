@@ -15,12 +15,12 @@ use inkpot_proto::{
     v1::{self, ErrorReason, admin_service_server::AdminService},
 };
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
     sync::mpsc,
-    task,
     time::{self, Instant},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -197,7 +197,7 @@ impl Verifier {
     /// Looks once, and tells how far it is meanwhile.
     async fn look(&mut self, view: &Arc<FileView>) -> Result<Verdict, Refused> {
         let (fs, view, pace) = (Arc::clone(&self.services.fs), Arc::clone(view), Arc::clone(&self.pace));
-        let mut looking = task::spawn_blocking(move || look(fs.as_ref(), &view, &pace));
+        let mut looking = pin!(self.services.host.blocking(move || look(fs.as_ref(), &view, &pace)));
         loop {
             tokio::select! {
                 looked = &mut looking => {

@@ -3,6 +3,7 @@
 use super::{PATIENCE, server::Server, session::within, wait};
 use inkpot_proto::v1::{FileInfo, GetWriteStateRequest, GetWriteStateResponse, ListRequest, ReadRequest, StatRequest};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -112,5 +113,25 @@ fn below(dir: &Path) -> Vec<PathBuf> {
         }
     }
     found.sort();
+    found
+}
+
+/// Every file below a folder, with its bytes; directories have none.
+///
+/// # Panics
+/// If something there cannot be read.
+#[must_use]
+pub fn folder_content(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(folder_content(&path));
+            found.insert(path, None);
+        } else {
+            let bytes = fs::read(&path).expect("a file");
+            found.insert(path, Some(bytes));
+        }
+    }
     found
 }

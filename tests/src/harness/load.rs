@@ -28,9 +28,9 @@ pub struct Shape {
     pub files: usize,
     /// How long each rests between two bursts of lines: a log is written at the pace of its program.
     pub pace: Duration,
-    /// When each gives up, and the idle time after which it asks whether the server is there.
+    /// How long each goes on trying when the server does not answer.
     pub bound: Duration,
-    /// How long the server may be silent before a connection counts as lost.
+    /// After how much silence a client asks whether the server is there, and how long it then waits for an answer.
     pub keepalive: Duration,
 }
 
