@@ -15,6 +15,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
+use inkpot_proto::v1::Durability;
 use inkpot_wal::fs::{
     Attributes,
     faulty::{FaultKind, FaultyFs, Op, When},

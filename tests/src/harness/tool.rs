@@ -26,7 +26,9 @@ impl Tool {
     /// A run that is told of no server.
     #[must_use]
     pub fn new<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut command = Command::new(tool());
+        // A shell starts what runs in the background with SIGINT ignored, and the tests may be started so.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(tool());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("INKPOT_")) {
             command.env_remove(name);
         }
