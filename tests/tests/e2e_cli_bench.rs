@@ -150,9 +150,9 @@ const FIGURES: [&str; 6] =
     ["/records_per_s", "/mib_per_s", "/ack_ms/p50", "/ack_ms/p99", "/ack_ms/p999", "/ack_ms/max"];
 
 #[test]
-fn bench_tells_all_figures_beside_the_wire() {
+fn bench_tells_all_figures_beside_the_references() {
     let load = ["--record-size", "100", "--batch", "10", "--files", "20", "--duration", "1s", "--warmup", "100ms"];
-    let args = ["--output", "json", "bench", "--spawn", "--against", "wire", "--repeats", "2"];
+    let args = ["--output", "json", "bench", "--spawn", "--check", "--against", "wire,disk", "--repeats", "2"];
     let report = Tool::new(args.into_iter().chain(load)).run_within(BOUND, "").exit(0).json();
     for figures in [&report, &report["wire"]] {
         assert_positive(figures, &FIGURES);
@@ -164,7 +164,9 @@ fn bench_tells_all_figures_beside_the_wire() {
         assert!((bytes / records - 100.0).abs() < 1.0, "{bytes} B/s and {records} records/s of 100 bytes");
         assert_eq!(figures["level"], "SYNCED");
     }
-    assert_positive(&report, &["/ratio/wire"]);
+    assert_positive(&report, &["/server/syncs_per_s", "/server/appends_per_commit"]);
+    assert_positive(&report["disk"], &["/records_per_s", "/mib_per_s", "/commit_kib", "/write_4kib_ms/p50"]);
+    assert_positive(&report, &["/ratio/wire", "/ratio/disk", "/ratio/reference"]);
     let spread = &report["spread"];
     assert!(spread["records_per_s"].as_f64().unwrap() >= 0.0 && spread["ratio_wire"].as_f64().unwrap() >= 0.0);
     assert_eq!(report["repeats"], 2);
@@ -188,9 +190,56 @@ fn bench_measures_a_server_that_runs() {
 }
 
 #[test]
+fn bench_keeps_a_rate_for_several_tenants_and_a_few_busy_files() {
+    let load =
+        ["--tenants", "4", "--files", "64", "--skew", "1", "--rate", "2000", "--duration", "2s", "--warmup", "0s"];
+    let args = ["bench", "--output", "json", "--spawn", "--check", "--repeats", "1"];
+    let report = Tool::new(args.into_iter().chain(load)).run_within(BOUND, "").exit(0).json();
+    let rate = report["records_per_s"].as_f64().unwrap();
+    assert!(rate > 1_000.0 && rate <= 2_000.0, "{report}");
+    assert_eq!((&report["load"]["tenants"], &report["load"]["rate"]), (&4.into(), &2000.0.into()));
+}
+
+#[test]
+fn bench_uploads() {
+    let load = ["--mode", "upload", "--upload-size", "64KiB", "--batch", "100", "--files", "20", "--duration", "1s"];
+    let args = ["bench", "--output", "json", "--spawn", "--check", "--against", "wire", "--repeats", "1"];
+    let report = Tool::new(args.into_iter().chain(load)).run_within(BOUND, "").exit(0).json();
+    for figures in [&report, &report["wire"]] {
+        assert_positive(figures, &FIGURES);
+        assert_eq!(figures["level"], "SYNCED");
+    }
+}
+
+#[test]
+fn bench_measures_what_a_server_that_runs_uses() {
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let server = Server::start(Setup::default().arg("--metrics-listen").arg(&metrics));
+    let pid = server.pid().to_string();
+    let args =
+        ["bench", "--output", "json", "--repeats", "1", "--duration", "300ms", "--pid", &pid, "--metrics", &metrics];
+    let report = Tool::at(&server, args).run("").exit(0).json();
+    assert_positive(&report, &["/server/cpu_s_per_million", "/server/rss_mib", "/server/syncs_per_s"]);
+    let nobody = ["bench", "--duration", "100ms", "--metrics", "127.0.0.1:1"];
+    let _ = Tool::at(&server, nobody).run("").exit(1).says("127.0.0.1:1");
+}
+
+#[test]
 fn bench_refuses_what_cannot_be_measured() {
-    for args in [["--files", "0"], ["--batch", "0"], ["--duration", "0s"], ["--against", "x"], ["--data-dir", "x"]] {
-        let _ = Tool::new(["bench"].into_iter().chain(args)).run("").exit(2).says("error: ");
+    let wrong: [&[&str]; 10] = [
+        &["--files", "0"],
+        &["--batch", "0"],
+        &["--duration", "0s"],
+        &["--against", "x"],
+        &["--rate", "0"],
+        &["--rate", "often"],
+        &["--tenants", "2"],
+        &["--tenants", "5", "--spawn"],
+        &["--skew", "1"],
+        &["--spawn", "--pid", "1"],
+    ];
+    for args in wrong {
+        let _ = Tool::new(["bench"].iter().chain(args)).run("").exit(2).says(": ");
     }
     let server = Server::start(Setup::default());
     let ended = Tool::at(&server, ["bench", "--record-size", "2MiB", "--duration", "100ms"]).run("").exit(1);

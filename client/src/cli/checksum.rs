@@ -1,8 +1,19 @@
-//! crc32c as an argument and in answers: eight hexadecimal digits.
+//! Checksums as arguments and in answers, in hexadecimal digits: eight of a crc32c.
+
+use std::fmt::Write;
 
 /// A checksum as it stands in answers.
 pub(crate) fn hex(crc32c: u32) -> String {
     format!("{crc32c:08x}")
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        // A String takes all that is written to it.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Parses what [`hex`] writes, in either case, with or without `0x`.

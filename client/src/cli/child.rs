@@ -40,8 +40,13 @@ pub(crate) struct ChildServer {
 }
 
 impl ChildServer {
-    /// Starts a coordinator on `listen` over `data_dir`; what it says goes to the file `log`.
-    pub(crate) async fn coordinator(listen: &str, data_dir: &Path, log: &Path) -> Result<Self, Failure> {
+    /// Starts a coordinator on `listen` over `data_dir`, with `more` arguments; what it says goes to the file `log`.
+    pub(crate) async fn coordinator(
+        listen: &str,
+        data_dir: &Path,
+        log: &Path,
+        more: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, Failure> {
         if !cfg!(feature = "server") {
             return Err(Failure::new(Exit::Error, "this inkpot was built without the server (feature `server`)"));
         }
@@ -53,7 +58,7 @@ impl ChildServer {
             "--data-dir".as_ref(),
             data_dir.as_ref(),
         ];
-        Self::start(args.map(OsStr::to_owned), log).await
+        Self::start(args.map(OsStr::to_owned).into_iter().chain(more), log).await
     }
 
     /// Runs this binary with `args` and waits until it tells where it listens.

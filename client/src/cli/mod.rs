@@ -87,7 +87,7 @@ enum AsyncCommand {
     Health(health::Args),
     Context(context::Args),
     Demo(demo::Args),
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     #[command(hide = true)]
     WireServer(bench::wire::Args),
 }
@@ -142,7 +142,7 @@ async fn dispatch(global: &GlobalArgs, command: AsyncCommand) -> Result<Exit, Fa
         AsyncCommand::Health(args) => interrupt::or_dropped(health::run(global, args)).await,
         AsyncCommand::Context(args) => context::run(global, args).await,
         AsyncCommand::Demo(args) => interrupt::or_dropped(demo::run(global, args)).await,
-        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(global, args)).await,
+        AsyncCommand::Bench(args) => interrupt::or_dropped(bench::run(global, &args)).await,
         AsyncCommand::WireServer(args) => bench::wire::run(args).await,
     }
 }

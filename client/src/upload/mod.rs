@@ -7,7 +7,7 @@ mod options;
 pub use byte_writer::UploadWriter;
 pub use options::{Expected, Published, Transferred, UploadFileOptions, UploadMode, UploadOptions};
 
-use crate::{BatchPolicy, Client, Error, OpenOptions, Opened, Result, Session, SessionStats, Writer};
+use crate::{BatchPolicy, Client, Error, OpenOptions, Opened, Progress, Result, Session, SessionStats, Writer};
 use bytes::{Buf, Bytes, BytesMut};
 use inkpot_proto::{
     error::Refused,
@@ -148,6 +148,12 @@ impl Upload {
     #[must_use]
     pub fn acked_offset(&self) -> u64 {
         self.resumed_at().saturating_add(self.writer.progress().acked_bytes)
+    }
+
+    /// What was sent and acknowledged, chunk by chunk.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.writer.progress()
     }
 
     /// Most bytes of a chunk: what was asked for, lowered to what the server takes.

@@ -1,52 +1,64 @@
-//! The load: producers that keep a window of appends in flight for a fixed time, and what they saw.
-//!
-//! An append is timed from just before it is handed to the library until its producer sees the ack. There is no task
-//! per append: each producer keeps its receipts in a ring and takes them in the order in which they were sent. Where
-//! acks overtake each other (several files) a later one is seen no sooner than the one before it, so times are never
-//! told shorter than they were.
+//! The load: what is sent, the producers that send it for a fixed time, and what they saw together.
 
-use super::{super::failure::Failure, cost};
+use super::{
+    super::failure::Failure,
+    check, cost,
+    producer::{self, Phases, Run, Tally},
+    scrape::{self, Counts},
+};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use hdrhistogram::Histogram;
-use inkpot_client::{Ack, ClientBuilder, Error, OpenOptions, Receipt, Session, Writer};
+use inkpot_client::{Client, ClientBuilder, Error, Session};
 use inkpot_proto::v1::Durability;
 use serde::{Serialize, Serializer};
 use std::{
-    collections::VecDeque,
-    pin::pin,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
     sync::{Barrier, watch},
     task::JoinSet,
-    time::{sleep_until, timeout_at},
+    time::sleep_until,
 };
-
-/// Longest ack time that is told apart, in microseconds.
-const LONGEST_MICROS: u64 = 600_000_000;
-/// How long the acks of the last window are waited for. They are not counted.
-const LAST_ACKS: Duration = Duration::from_secs(30);
 
 /// Most bytes that all producers together keep in flight: several times what the fastest wire holds, and no more than
 /// a machine can spare.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
 
+/// What a producer does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    /// Appends to its files; a time is that of an append, to its ack
+    #[default]
+    Append,
+    /// Replaces its files by uploads; a time is that of a whole upload, until it is published
+    Upload,
+}
+
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Load {
+    pub(super) mode: Mode,
     /// Bytes of a record, its newline included.
     pub(super) record_size: usize,
     pub(super) files: usize,
+    /// Exponent of Zipf's law among the files of a producer; in turn without.
+    pub(super) skew: Option<f64>,
     pub(super) producers: usize,
     pub(super) connections: usize,
+    pub(super) tenants: usize,
     /// Records of an append.
     pub(super) batch: usize,
     /// Appends that a producer keeps in flight.
     pub(super) window: usize,
+    /// Bytes of an upload, rounded up to whole appends.
+    pub(super) upload_size: usize,
     #[serde(skip)]
     pub(super) durability: Durability,
+    /// Records that are due in a second; as many as are acknowledged without.
+    pub(super) rate: Option<f64>,
     #[serde(rename = "duration_s", serialize_with = "as_seconds")]
     pub(super) duration: Duration,
     #[serde(rename = "warmup_s", serialize_with = "as_seconds")]
@@ -60,9 +72,28 @@ fn as_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S:
 impl Load {
     /// With as many appends in flight as the bytes allow, at least one.
     pub(super) fn within_memory(mut self) -> Self {
-        let most = MOST_BYTES_IN_FLIGHT / (self.producers * self.record_size * self.batch);
+        let most = MOST_BYTES_IN_FLIGHT / (self.producers * self.append_bytes());
         self.window = self.window.min(most.max(1));
         self
+    }
+
+    /// Bytes of an append.
+    pub(super) fn append_bytes(&self) -> usize {
+        self.record_size * self.batch
+    }
+
+    /// Appends of an upload.
+    pub(super) fn upload_appends(&self) -> usize {
+        self.upload_size.div_ceil(self.append_bytes())
+    }
+
+    /// How far apart the appends (or uploads) of one producer are due; nothing in a closed loop.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        let records = match self.mode {
+            Mode::Append => self.batch,
+            Mode::Upload => self.batch * self.upload_appends(),
+        };
+        self.rate.map(|rate| Duration::from_secs_f64((records * self.producers) as f64 / rate))
     }
 
     /// The files of each producer: a share of its own if there are more files than producers, one otherwise.
@@ -75,8 +106,8 @@ impl Load {
             .collect()
     }
 
-    /// The records of an append. The buffer is shared by all of them and by all appends.
-    fn records(&self) -> Vec<Bytes> {
+    /// A record.
+    pub(super) fn line(&self) -> Bytes {
         let mut line: Vec<u8> = b"2026-11-23T01:02:03.456789Z INFO request served status=200 bytes=5120 path=/a/b "
             .iter()
             .copied()
@@ -84,8 +115,28 @@ impl Load {
             .take(self.record_size.saturating_sub(1))
             .collect();
         line.push(b'\n');
-        vec![Bytes::from(line); self.batch]
+        line.into()
     }
+
+    /// The records of an append. The buffer is shared by all of them and by all appends.
+    pub(super) fn records(&self) -> Vec<Bytes> {
+        vec![self.line(); self.batch]
+    }
+}
+
+/// Where the load goes.
+#[derive(Debug)]
+pub(super) struct Goal {
+    /// A builder for each tenant.
+    pub(super) tenants: Vec<ClientBuilder>,
+    /// What the paths of the files begin with.
+    pub(super) prefix: String,
+    /// The process of the server, if it is known.
+    pub(super) pid: Option<u32>,
+    /// Its metrics, if they are known.
+    pub(super) metrics: Option<SocketAddr>,
+    /// Whether the files are read afterwards, and compared with what was acknowledged.
+    pub(super) check: bool,
 }
 
 /// What a run saw between the end of the warm-up and the end.
@@ -100,75 +151,79 @@ pub(super) struct Seen {
     pub(super) level: Option<Durability>,
     /// What the server used meanwhile, if its process is known.
     pub(super) cost: Option<cost::Used>,
+    /// How it committed, if its metrics are known.
+    pub(super) counts: Option<Counts>,
 }
 
-/// Puts the load on a server. `prefix` begins the paths of its files.
-pub(super) async fn run(builder: ClientBuilder, load: &Load, prefix: &str, pid: Option<u32>) -> Result<Seen, Failure> {
-    let sessions = connect(builder, load).await?;
+/// Puts the load on a server.
+pub(super) async fn run(goal: &Goal, load: &Load) -> Result<Seen, Failure> {
+    let connections = connect(&goal.tenants, load).await?;
     let all_ready = Arc::new(Barrier::new(load.producers + 1));
     let phases = watch::Sender::new(None);
     let mut producers = JoinSet::new();
+    let mut checks = Vec::new();
     for (number, files) in load.shares().into_iter().enumerate() {
-        let (session, load, ready) = (sessions[number % sessions.len()].clone(), load.clone(), all_ready.clone());
-        let (paths, phases) = (files.iter().map(|f| format!("{prefix}/{f:05}.log")).collect(), phases.subscribe());
+        let (client, session) = &connections[number % connections.len()];
+        let paths: Vec<String> = files.iter().map(|file| format!("{}/{file:05}.log", goal.prefix)).collect();
+        checks
+            .extend(paths.iter().map(|path| (client.files(), number % connections.len() % load.tenants, path.clone())));
+        let (session, load, ready) = (session.clone(), load.clone(), all_ready.clone());
+        let phases = phases.subscribe();
         producers.spawn(async move {
-            let opened = open_all(&session, &load, paths).await;
+            let run = Run::open(session, paths, &load, number).await;
             // Even one that failed must let the others go.
             ready.wait().await;
-            Run::new(opened?, &load).run(phases).await.map_err(|error| failed(&error))
+            run?.run(phases).await
         });
     }
     all_ready.wait().await;
     let from = Instant::now() + load.warmup;
-    let until = from + load.duration;
-    phases.send_replace(Some(Phases { from, until }));
-    let watched = async { Ok(cost_between(pid, from, until).await) };
-    let (tallies, cost) = tokio::try_join!(join(producers), watched)?;
+    let phase = Phases { from, until: from + load.duration };
+    phases.send_replace(Some(phase));
+    let (tallies, (cost, counts)) = tokio::try_join!(join(producers), watch_server(goal, phase))?;
+    if goal.check {
+        let acked = tallies.iter().map(|tally| tally.acked_bytes_in_all).sum();
+        check::compare(checks, load, acked).await?;
+    }
     // The writers are gone; a session that does not end in time ends with its connection.
-    drop(sessions);
-    Ok(sum(tallies, load, cost))
+    drop(connections);
+    Ok(sum(tallies, load, cost, counts))
 }
 
-fn failed(error: &Error) -> Failure {
+pub(super) fn failed(error: &Error) -> Failure {
     Failure::writing("bench", error)
 }
 
-/// The connections of a run, each with one session. The window of a session fits its producers.
-async fn connect(builder: ClientBuilder, load: &Load) -> Result<Vec<Session>, Failure> {
+/// The connections of a run, each with one session, the tenants in turn. The window of a session fits its producers.
+async fn connect(tenants: &[ClientBuilder], load: &Load) -> Result<Vec<(Client, Session)>, Failure> {
     let sharing = load.producers.div_ceil(load.connections);
     let appends = u32::try_from(sharing * load.window).unwrap_or(u32::MAX);
-    let bytes = u64::from(appends).saturating_mul((load.record_size * load.batch) as u64);
-    let builder = builder.in_flight(appends, bytes);
-    let mut sessions = Vec::with_capacity(load.connections);
-    for _ in 0..load.connections {
-        let client = builder.clone().connect().await.map_err(|error| failed(&error))?;
-        sessions.push(client.session().await);
+    let bytes = u64::from(appends).saturating_mul(load.append_bytes() as u64);
+    let mut connections = Vec::with_capacity(load.connections);
+    for tenant in tenants.iter().cycle().take(load.connections) {
+        let builder = tenant.clone().in_flight(appends, bytes);
+        let client = builder.connect().await.map_err(|error| failed(&error))?;
+        let session = client.session().await;
+        connections.push((client, session));
     }
-    Ok(sessions)
+    Ok(connections)
 }
 
-/// Opens the files and gives each its first append, so that creating them is not measured.
-async fn open_all(session: &Session, load: &Load, paths: Vec<String>) -> Result<Vec<Writer>, Failure> {
-    let mut writers = Vec::with_capacity(paths.len());
-    let mut receipts = Vec::with_capacity(paths.len());
-    for path in &paths {
-        let options = OpenOptions { durability: load.durability, ..OpenOptions::default() };
-        let writer = session.open(path, options).await.map_err(|error| failed(&error))?;
-        receipts.push(writer.append(load.records()).await.map_err(|error| failed(&error))?);
-        writers.push(writer);
-    }
-    for receipt in receipts {
-        receipt.await.map_err(|error| failed(&error))?;
-    }
-    Ok(writers)
-}
-
-async fn cost_between(pid: Option<u32>, from: Instant, until: Instant) -> Option<cost::Used> {
-    sleep_until(from.into()).await;
-    let before = pid.and_then(cost::Reading::take);
-    sleep_until(until.into()).await;
-    let after = pid.and_then(cost::Reading::take);
-    before.zip(after).map(|(before, after)| after.since(&before))
+/// What the server used and did in the measured time, as far as it is ours to see.
+async fn watch_server(goal: &Goal, phase: Phases) -> Result<(Option<cost::Used>, Option<Counts>), Failure> {
+    let read = async || {
+        let counts = match goal.metrics {
+            Some(endpoint) => Some(scrape::counts(endpoint).await?),
+            None => None,
+        };
+        Ok::<_, Failure>((goal.pid.and_then(cost::Reading::take), counts))
+    };
+    sleep_until(phase.from.into()).await;
+    let (reading, counts) = read().await?;
+    sleep_until(phase.until.into()).await;
+    let (later, counted) = read().await?;
+    let cost = reading.zip(later).map(|(before, after)| after.since(&before));
+    Ok((cost, counts.zip(counted).map(|(before, after)| after.since(before))))
 }
 
 async fn join(mut producers: JoinSet<Result<Tally, Failure>>) -> Result<Vec<Tally>, Failure> {
@@ -179,120 +234,19 @@ async fn join(mut producers: JoinSet<Result<Tally, Failure>>) -> Result<Vec<Tall
     Ok(tallies)
 }
 
-fn sum(tallies: Vec<Tally>, load: &Load, cost: Option<cost::Used>) -> Seen {
-    let mut ack_micros = histogram();
-    let mut appends = 0;
+fn sum(tallies: Vec<Tally>, load: &Load, cost: Option<cost::Used>, counts: Option<Counts>) -> Seen {
+    let mut ack_micros = producer::histogram();
+    let mut bytes = 0;
     let mut level: Option<Durability> = None;
     for tally in tallies {
         // Cannot fail: all have the same bounds.
         let _ = ack_micros.add(&tally.ack_micros);
-        appends += tally.appends;
+        bytes += tally.acked_bytes;
         level = level.into_iter().chain(tally.level).min();
     }
-    let records = appends * load.batch as u64;
-    let bytes = records * load.record_size as u64;
-    Seen { records, bytes, elapsed: load.duration, ack_micros, level, cost }
-}
-
-/// 1 us up to ten minutes, to three digits.
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST_MICROS, 3).expect("the bounds are valid")
-}
-
-/// Acks from `from` to `until` count.
-#[derive(Clone, Copy, Debug)]
-struct Phases {
-    from: Instant,
-    until: Instant,
-}
-
-/// What one producer saw.
-#[derive(Debug)]
-struct Tally {
-    appends: u64,
-    ack_micros: Histogram<u64>,
-    level: Option<Durability>,
-}
-
-impl Tally {
-    fn count(&mut self, sent: Instant, now: Instant, ack: &Ack, phases: Phases) {
-        if now < phases.from || now >= phases.until {
-            return;
-        }
-        self.appends += 1;
-        let micros = u64::try_from(now.duration_since(sent).as_micros()).unwrap_or(u64::MAX);
-        self.ack_micros.saturating_record(micros);
-        self.level = Some(self.level.map_or(ack.level, |level| level.min(ack.level)));
-    }
-}
-
-/// One producer at work.
-struct Run {
-    writers: Vec<Writer>,
-    records: Vec<Bytes>,
-    window: usize,
-    in_flight: VecDeque<(Instant, Receipt)>,
-    tally: Tally,
-}
-
-impl Run {
-    fn new(writers: Vec<Writer>, load: &Load) -> Self {
-        let tally = Tally { appends: 0, ack_micros: histogram(), level: None };
-        let in_flight = VecDeque::with_capacity(load.window);
-        Self { writers, records: load.records(), window: load.window, in_flight, tally }
-    }
-
-    async fn run(mut self, mut phases: watch::Receiver<Option<Phases>>) -> Result<Tally, Error> {
-        let told = phases.wait_for(Option::is_some).await.ok().and_then(|phases| *phases);
-        // Without phases the run was given up.
-        let Some(phases) = told else { return Ok(self.tally) };
-        let mut turns = (0..self.writers.len()).cycle();
-        while let Some(turn) = turns.next().filter(|_| Instant::now() < phases.until) {
-            while self.in_flight.len() >= self.window {
-                take(front(&mut self.in_flight).await?, &mut self.tally, phases);
-            }
-            self.send(turn, phases).await?;
-            while let Some(ack) = front(&mut self.in_flight).now_or_never() {
-                take(ack?, &mut self.tally, phases);
-            }
-        }
-        self.last_acks(phases).await;
-        Ok(self.tally)
-    }
-
-    /// Sends an append; the acks that come while it waits for its turn are seen at once.
-    async fn send(&mut self, turn: usize, phases: Phases) -> Result<(), Error> {
-        let sent = Instant::now();
-        let mut sending = pin!(self.writers[turn].append(self.records.clone()));
-        let receipt = loop {
-            tokio::select! {
-                biased;
-                receipt = &mut sending => break receipt?,
-                ack = front(&mut self.in_flight) => take(ack?, &mut self.tally, phases),
-            }
-        };
-        self.in_flight.push_back((sent, receipt));
-        Ok(())
-    }
-
-    /// Leaves nothing behind that would be a load on the next run. What fails here fails after the end.
-    async fn last_acks(&mut self, phases: Phases) {
-        let end = (phases.until + LAST_ACKS).into();
-        while !self.in_flight.is_empty() && matches!(timeout_at(end, front(&mut self.in_flight)).await, Ok(Ok(_))) {}
-    }
-}
-
-/// The ack of the oldest append in flight, and when that was sent; waits for ever if there is none.
-async fn front(in_flight: &mut VecDeque<(Instant, Receipt)>) -> Result<(Instant, Ack), Error> {
-    let Some((sent, receipt)) = in_flight.front_mut() else { return std::future::pending().await };
-    let (sent, ack) = (*sent, receipt.await);
-    in_flight.pop_front();
-    Ok((sent, ack?))
-}
-
-fn take((sent, ack): (Instant, Ack), tally: &mut Tally, phases: Phases) {
-    tally.count(sent, Instant::now(), &ack, phases);
+    let records = bytes / load.record_size as u64;
+    Seen { records, bytes, elapsed: load.duration, ack_micros, level, cost, counts }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

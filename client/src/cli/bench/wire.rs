@@ -141,6 +141,7 @@ impl<S> Acks<S> {
             channel: open.channel,
             generation: 1,
             epoch: open.producer_epoch.max(1),
+            upload: matches!(open.mode(), v1::Mode::Create | v1::Mode::Replace),
             limits: Some(announced()),
             ..v1::Opened::default()
         }));

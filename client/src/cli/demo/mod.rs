@@ -158,7 +158,7 @@ impl Demo<'_> {
     }
 
     async fn start(&self, listen: &str) -> Result<ChildServer, Failure> {
-        ChildServer::coordinator(listen, &self.place.data_dir, &self.place.log()).await
+        ChildServer::coordinator(listen, &self.place.data_dir, &self.place.log(), []).await
     }
 
     fn stream(&self, text: &Text, paths: &[String], endpoint: &str, tally: &Arc<Tally>) -> Producers {

@@ -1,11 +1,11 @@
 //! What a file must hold, told from the acks alone: every append lies at the offset that its ack gave, and together
 //! they tile the file, with no hole, no overlap, and each producer's appends in the order in which it sent them.
 
+use super::super::checksum::hex_of;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
-    fmt::Write,
     fs::File,
     io::{self, Read},
     path::Path,
@@ -67,7 +67,7 @@ pub(super) fn tile(mut appends: Vec<Placed>) -> Result<Tiled, Fault> {
         *next += 1;
         append.records.iter().for_each(|record| digest.update(record));
     }
-    Ok(Tiled { bytes: end, sha256: hex(digest) })
+    Ok(Tiled { bytes: end, sha256: hex_of(&digest.finalize()) })
 }
 
 /// Checks that an append begins at `at`; gives its end.
@@ -109,7 +109,7 @@ impl Content {
 
     /// Length in bytes and SHA-256 in hexadecimal.
     pub(super) fn finish(self) -> (u64, String) {
-        (self.bytes, hex(self.digest))
+        (self.bytes, hex_of(&self.digest.finalize()))
     }
 
     /// Reads a plain file.
@@ -124,14 +124,6 @@ impl Content {
             }
         }
     }
-}
-
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // A String takes all that is written to it.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

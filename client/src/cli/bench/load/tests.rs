@@ -2,15 +2,20 @@
 use super::*;
 use inkpot_client::Client;
 
-fn load(files: usize, producers: usize) -> Load {
+pub(in super::super) fn load(files: usize, producers: usize) -> Load {
     Load {
+        mode: Mode::Append,
         record_size: 100,
         files,
+        skew: None,
         producers,
         connections: 2,
+        tenants: 1,
         batch: 3,
         window: 4,
+        upload_size: 1_000,
         durability: Durability::Synced,
+        rate: None,
         duration: Duration::from_secs(1),
         warmup: Duration::ZERO,
     }
@@ -44,23 +49,61 @@ fn window_of_large_appends_keeps_within_memory() {
     assert_eq!(Load { batch: 1_000, ..large }.within_memory().window, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn run_counts_acks_of_the_measured_time() {
+#[test]
+fn appends_are_due_as_often_as_the_rate_says() {
+    assert_eq!(load(1, 2).interval(), None);
+    // 2 producers of 3 records each: 6 records every 20 ms.
+    let paced = Load { rate: Some(300.0), ..load(1, 2) };
+    assert_eq!(paced.interval(), Some(Duration::from_millis(20)));
+    let uploads = Load { mode: Mode::Upload, ..paced };
+    assert_eq!(uploads.upload_appends(), 4);
+    assert_eq!(uploads.interval(), Some(Duration::from_millis(80)));
+}
+
+/// Runs a load against the reference.
+async fn run_on_wire(load: &Load) -> Seen {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(super::super::wire::serve(listener));
+    run(&goal(Client::builder(endpoint)), load).await.unwrap()
+}
+
+fn goal(builder: ClientBuilder) -> Goal {
+    let pid = Some(std::process::id());
+    Goal { tenants: vec![builder], prefix: "bench".into(), pid, metrics: None, check: false }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_counts_acks_of_the_measured_time() {
     let load = Load { duration: Duration::from_millis(200), ..load(5, 2) };
-    let seen = run(Client::builder(endpoint), &load, "bench", Some(std::process::id())).await.unwrap();
-    assert!(seen.records > 0 && seen.records % 3 == 0, "{} records", seen.records);
+    let seen = run_on_wire(&load).await;
+    assert!(seen.records > 0 && seen.records.is_multiple_of(3), "{} records", seen.records);
     assert_eq!(seen.bytes, seen.records * 100);
-    assert_eq!(seen.ack_micros.len() * 3, seen.records);
+    // Those of the last window are timed, and not counted; those before the first are counted, and not timed.
+    assert!((seen.ack_micros.len() * 3).abs_diff(seen.records) <= 2 * 2 * 4 * 3, "{seen:?}");
     assert_eq!(seen.level, Some(Durability::Synced));
     assert!(seen.cost.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_loop_sends_what_is_due_and_times_all_of_it() {
+    // 600 records/s for half a second, from two producers: 50 appends each.
+    let load = Load { duration: Duration::from_millis(500), rate: Some(600.0), ..load(2, 2) };
+    let seen = run_on_wire(&load).await;
+    assert!(seen.ack_micros.len().abs_diff(100) <= 2, "{seen:?}");
+    assert!(seen.records <= 306, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_are_timed_whole() {
+    let load = Load { mode: Mode::Upload, duration: Duration::from_millis(300), ..load(2, 2) };
+    let seen = run_on_wire(&load).await;
+    assert!(!seen.ack_micros.is_empty() && seen.records > 0, "{seen:?}");
 }
 
 #[tokio::test]
 async fn run_against_nobody_gives_up() {
     let builder = Client::builder("http://127.0.0.1:1").give_up_after(Duration::from_millis(200));
-    let failure = run(builder, &load(1, 2), "bench", None).await.unwrap_err();
+    let failure = run(&goal(builder), &load(1, 2)).await.unwrap_err();
     assert!(format!("{failure:?}").contains("gave up"), "{failure:?}");
 }
