@@ -160,9 +160,11 @@ fn tail_gives_the_last_lines() {
 fn tail_follows_over_a_kill_and_restart_without_losing_or_doubling_a_line() {
     let mut server = Server::start(Setup::default());
     append(&server, "before", &lines(0..100));
-    // One of them waits for a file that does not exist yet.
-    let mut follow = ["before", "later"].map(|path| Tool::at(&server, ["tail", "-f", "-n", "5", path]).start());
+    // One of them waits for a file that does not exist yet, and may come to it when it does.
+    let mut follow = [["before", "5"], ["later", "1000"]]
+        .map(|[path, lines]| Tool::at(&server, ["tail", "-f", "-n", lines, path]).start());
     let mut expected = [lines(95..100), String::new()];
+    wait::until_blocking("what is there is told", BOUND, || follow[0].stdout().len() >= expected[0].len());
     for round in 0..3 {
         let piece = lines(1_000 * round..1_000 * round + 500);
         for (path, expected) in ["before", "later"].into_iter().zip(&mut expected) {

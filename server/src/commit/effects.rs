@@ -178,7 +178,13 @@ impl ShardWriter {
     fn release(&self, key: &FileKey, has_row: bool) {
         let present = self.files.id_of(key).and_then(|id| self.files.get(id)).filter(|file| file.created);
         match present {
-            Some(file) => self.registry.insert(Arc::clone(&file.view)),
+            Some(file) => {
+                let found = self.look_at(&file.view);
+                let mut state = file.view.state();
+                state.seen = state.seen.or(found);
+                drop(state);
+                self.registry.insert(Arc::clone(&file.view));
+            }
             None if has_row => self.registry.set_absent(key.clone()),
             None => self.registry.forget(key),
         }
@@ -215,7 +221,7 @@ impl ShardWriter {
         if let Some(change) = &foreign {
             tracing::warn!(file = %view.key(), change, "a file could not get its path");
         }
-        let metadata = self.fs.metadata(&view.path()).ok();
+        let seen = self.look_at(view);
         let Some(file) = self.files.get(id) else { return Ok(()) };
         let mut state = view.state();
         if !state.exists {
@@ -229,10 +235,16 @@ impl ShardWriter {
         state.rotated = file.content.rotated.map(|(at, _)| at);
         state.producers = u32::try_from(file.producers.len()).unwrap_or(u32::MAX);
         if state.pending.is_empty() {
-            state.seen = metadata.map(|found| Seen { inode: found.inode, modified: found.modified });
+            state.seen = seen;
         }
         state.foreign = foreign.or_else(|| state.foreign.take());
         Ok(())
+    }
+
+    /// The plain file as it is now; `None` if it cannot be looked at.
+    fn look_at(&self, view: &FileView) -> Option<Seen> {
+        let found = self.fs.metadata(&view.path()).ok()?;
+        Some(Seen { inode: found.inode, modified: found.modified })
     }
 
     /// The path of a view leads elsewhere from now on.

@@ -201,6 +201,8 @@ pub(super) fn register(ground: &Ground<'_>, files: &Files, id: FileId) {
     if file.frozen.is_some() && file.created {
         // All of it was in its plain file, synced, before it was held for a set.
         (state.committed, state.applied, state.synced) = (file.end, file.end, file.end);
+        // Its time may be of a write behind the mark, and it may be another shard's by now: who has it looks again.
+        state.seen = None;
     }
     state.rotated_to = file.content.rotated.map(|(_, next)| next);
     if file.gone.is_some() {
