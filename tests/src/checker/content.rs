@@ -96,13 +96,15 @@ fn piece_at(history: &History, courses: &Courses, body: &Body, offset: usize) ->
     // Only a cut leaves a part; or whoever read has read no more.
     let ends = courses.cuts().filter_map(|size| usize::try_from(size).ok()?.checked_sub(offset));
     let ends = ends.chain(body.is_part.then_some(rest.len())).filter(|len| (1..=rest.len()).contains(len));
-    ends.filter_map(|len| {
+    let mut ends: Vec<usize> = ends.collect();
+    ends.sort_unstable();
+    // The longest first: other cuts may have been in the middle of it.
+    ends.into_iter().rev().find_map(|len| {
         let begins = |id: &AppendId| history.appends[*id].data.starts_with(&rest[..len]) && may_be_here(*id);
         let mut those = (0..history.appends.len()).filter(begins);
         let first = those.next()?;
         Some((those.next().is_none().then_some(first), len))
     })
-    .next()
 }
 
 /// Uploads that somebody saw, and when.

@@ -63,16 +63,11 @@ impl Acks {
     pub fn of(history: &History) -> Self {
         let power_lost = history.events.iter().rposition(|event| *event == Event::PowerLost);
         let mut acks = Self { power_lost, sent: BTreeMap::new(), holding: BTreeMap::new() };
-        let mut last_sent = BTreeMap::new();
         for (at, event) in history.events.iter().enumerate() {
             match event {
-                Event::Sent(id) => {
-                    acks.sent.entry(*id).or_insert(at);
-                    last_sent.insert(*id, at);
-                }
-                Event::Acked { append, offset, level, generation, duplicate } => {
-                    let sent = last_sent.get(append).copied().unwrap_or_default();
-                    let first = acks.sent.get(append).copied().unwrap_or_default();
+                Event::Sent(id) => _ = acks.sent.entry(*id).or_insert(at),
+                Event::Acked { append, offset, level, generation, duplicate, sent } => {
+                    let (sent, first) = (*sent, acks.sent.get(append).copied().unwrap_or_default());
                     let since = if *duplicate { first } else { sent };
                     let place = offset.map(|offset| (offset, *generation));
                     acks.add(*append, Ack { at, sent, since, place, level: *level });

@@ -148,6 +148,8 @@ pub enum Event {
         generation: u64,
         /// It was there before.
         duplicate: bool,
+        /// The event with which the attempt began that this answers, by its index.
+        sent: usize,
     },
     /// A client was told that this attempt is not applied and never will be. An attempt without this or an ack has an
     /// unknown outcome.

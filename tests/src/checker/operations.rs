@@ -56,33 +56,36 @@ fn leads_to(path: &str, file: &str) -> bool {
 }
 
 impl Operation {
-    /// What it does to the file that a path had, with this generation if that is known.
-    fn effect(&self, file: &str, generation: Option<u64>) -> Option<Effect<'_>> {
+    /// What it may do to the file that a path had, with this generation if that is known.
+    fn effects(&self, file: &str, generation: Option<u64>) -> Vec<Effect<'_>> {
         let is_meant = self.if_generation.is_none_or(|wanted| generation.is_none_or(|generation| generation == wanted));
-        match &self.deed {
-            Deed::Rename { from, to, .. } if from != to && leads_to(from, file) => {
-                is_meant.then_some(Effect::Moves(to.as_str()))
+        let effect = match &self.deed {
+            Deed::Rename { from, to, .. } if from == to => None,
+            Deed::Rename { from, to, replace } => {
+                let moves = (leads_to(from, file) && is_meant).then_some(Effect::Moves(to.as_str()));
+                let ends = (leads_to(to, file) && *replace).then_some(Effect::Ends);
+                return moves.into_iter().chain(ends).collect();
             }
-            Deed::Rename { from, to, replace: true } if from != to && leads_to(to, file) => Some(Effect::Ends),
-            Deed::Delete { path } if leads_to(path, file) => is_meant.then_some(Effect::Ends),
-            Deed::DeletePrefix { prefix } if file.starts_with(prefix) => Some(Effect::Ends),
-            Deed::Truncate { path, size } if leads_to(path, file) => is_meant.then_some(Effect::Cuts(*size)),
+            Deed::Delete { path } => (leads_to(path, file) && is_meant).then_some(Effect::Ends),
+            Deed::DeletePrefix { prefix } => file.starts_with(prefix).then_some(Effect::Ends),
+            Deed::Truncate { path, size } => (leads_to(path, file) && is_meant).then_some(Effect::Cuts(*size)),
             Deed::Publish { parts } => {
                 let replaces = parts.iter().any(|part| part.replace && leads_to(&part.path, file));
                 (replaces && is_meant).then_some(Effect::Ends)
             }
-            _ => None,
-        }
+            Deed::Seal { .. } => None,
+        };
+        effect.into_iter().collect()
     }
 
-    /// Whether the path is among those that it changes.
-    fn names(&self, file: &str) -> bool {
+    /// Whether a path for which this holds is among those that it changes.
+    fn changes(&self, file: &str, is_it: impl Fn(&str) -> bool) -> bool {
         match &self.deed {
-            Deed::Delete { path } | Deed::Truncate { path, .. } => leads_to(path, file),
+            Deed::Delete { path } | Deed::Truncate { path, .. } => is_it(path),
             Deed::Seal { .. } => false,
             Deed::DeletePrefix { prefix } => file.starts_with(prefix),
-            Deed::Rename { from, to, .. } => leads_to(from, file) || leads_to(to, file),
-            Deed::Publish { parts } => parts.iter().any(|part| leads_to(&part.path, file)),
+            Deed::Rename { from, to, .. } => from != to && (is_it(from) || is_it(to)),
+            Deed::Publish { parts } => parts.iter().any(|part| is_it(&part.path)),
         }
     }
 }
@@ -134,12 +137,14 @@ impl<'a> Courses<'a> {
 
     /// What may have happened, from then on, to the file that a path had. If it is known which operation ended it, only that.
     pub fn effects(&self, file: &str, generation: Option<u64>, since: usize) -> Vec<(&Course<'a>, Effect<'a>)> {
-        let effect = |course: &Course<'a>| course.operation.effect(file, generation);
         let since = self.possible().filter(|course| course.over >= since);
-        let all: Vec<_> = since.filter_map(|course| Some((course, effect(course)?))).collect();
-        let is_sure = |(course, effect): &(&Course<'a>, Effect<'a>)| {
+        let effects = |course: &Course<'a>| course.operation.effects(file, generation);
+        let all: Vec<_> =
+            since.flat_map(|course| effects(course).into_iter().map(move |effect| (course, effect))).collect();
+        let is_sure = |(course, _): &(&Course<'a>, Effect<'a>)| {
             let names_it = course.operation.if_generation.is_some_and(|wanted| Some(wanted) == generation);
-            names_it && course.fate == Fate::Done && !matches!(effect, Effect::Moves(_))
+            // A rename names the generation at its old path.
+            names_it && course.fate == Fate::Done && !course.is_rename()
         };
         let sure: Vec<_> = all.iter().copied().filter(is_sure).collect();
         if sure.is_empty() { all } else { sure }
@@ -198,8 +203,19 @@ impl Course<'_> {
         matches!(self.operation.deed, Deed::Rename { .. })
     }
 
-    /// Whether it changes what the path leads to.
+    /// Whether it may change what the path leads to, or what was rotated away from there.
     pub fn names(&self, file: &str) -> bool {
-        self.operation.names(file)
+        self.operation.changes(file, |path| leads_to(path, file))
+    }
+
+    /// Whether it may have given the path to the file with that generation.
+    pub fn may_bring(&self, file: &str, generation: u64) -> bool {
+        let Deed::Rename { from, to, .. } = &self.operation.deed else { return false };
+        from != to && to == file && (self.generations.is_empty() || self.generations.contains(&generation))
+    }
+
+    /// Whether it changes what the path leads to.
+    pub fn takes(&self, file: &str) -> bool {
+        self.operation.changes(file, |path| path == file)
     }
 }

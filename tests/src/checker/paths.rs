@@ -15,16 +15,13 @@ type Sightings<'a> = BTreeMap<&'a str, Vec<Sighting>>;
 
 fn sightings<'a>(history: &'a History, courses: &Courses<'a>, contents: &'a Contents) -> Sightings<'a> {
     let mut sightings = Sightings::new();
-    let mut sent = BTreeMap::new();
     let mut add = |file: &'a str, generation, begin, end| {
         sightings.entry(file).or_default().push(Sighting { generation, begin, end });
     };
     for (at, event) in history.events.iter().enumerate() {
         match event {
-            Event::Sent(id) => _ = sent.insert(*id, at),
-            Event::Acked { append, generation, duplicate: false, .. } => {
-                let begin = sent.get(append).copied().unwrap_or_default();
-                add(&history.appends[*append].file, Some(*generation), begin, at);
+            Event::Acked { append, generation, duplicate: false, sent, .. } => {
+                add(&history.appends[*append].file, Some(*generation), *sent, at);
             }
             Event::Read { file, generation, asked, .. } => add(file, Some(*generation), *asked, at),
             Event::Seen { file, generation, asked, .. } => add(file, *generation, *asked, at),
@@ -53,6 +50,14 @@ fn sightings<'a>(history: &'a History, courses: &Courses<'a>, contents: &'a Cont
 
 /// A generation that a path led to before and after it led elsewhere, or before and after an operation took it away.
 pub fn do_not_go_back(history: &History, courses: &Courses, contents: &Contents, violations: &mut Vec<Violation>) {
+    let power_lost = |before: usize| history.events[..before].iter().rposition(|event| *event == Event::PowerLost);
+    // A file that is not there may have lost its first bytes with power; they may come again.
+    let is_lasting = |seen: &[Sighting], it: &Sighting, generation: u64| {
+        let lost = power_lost(it.begin).map_or(0, |at| at + 1);
+        let was_there =
+            |other: &Sighting| other.generation == Some(generation) && other.begin >= lost && other.end < it.begin;
+        it.generation.is_some() || seen.iter().any(was_there)
+    };
     for (file, seen) in sightings(history, courses, contents) {
         let mut spans: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for sighting in &seen {
@@ -60,16 +65,19 @@ pub fn do_not_go_back(history: &History, courses: &Courses, contents: &Contents,
             let (first, last) = spans.entry(generation).or_insert((sighting.end, sighting.begin));
             (*first, *last) = ((*first).min(sighting.end), (*last).max(sighting.begin));
         }
-        let renames: Vec<usize> =
-            courses.possible().filter(|it| it.is_rename() && it.names(file)).map(|it| it.asked).collect();
         for (generation, (first, last)) in spans {
-            let elsewhere = |it: &Sighting| it.generation != Some(generation) && it.begin > first && it.end < last;
+            let elsewhere = |it: &Sighting| {
+                it.generation != Some(generation)
+                    && it.begin > first
+                    && it.end < last
+                    && is_lasting(&seen, it, generation)
+            };
             let was_taken = courses.possible().any(|course| {
-                let is_alone = renames.iter().all(|asked| *asked == course.asked);
                 let is_between = course.asked > first && course.happened.is_some_and(|at| at < last);
-                is_alone && is_between && course.names(file)
+                is_between && course.takes(file)
             });
-            if (renames.is_empty() && seen.iter().any(elsewhere)) || was_taken {
+            let may_return = courses.possible().any(|course| course.may_bring(file, generation));
+            if !may_return && (was_taken || seen.iter().any(elsewhere)) {
                 violations.push(Violation::CameBack { file: file.to_owned(), generation });
             }
         }
@@ -87,8 +95,7 @@ struct End {
 /// Whoever asks is told of all that was acknowledged before, and nothing is added to what is sealed.
 pub fn ends_are_true(history: &History, contents: &Contents, violations: &mut Vec<Violation>) {
     let mut ends: BTreeMap<u64, Vec<End>> = BTreeMap::new();
-    let mut sealed: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut sent = BTreeMap::new();
+    let mut sealed: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
     let mut lost = 0;
     for (at, event) in history.events.iter().enumerate() {
         let told = match event {
@@ -96,19 +103,14 @@ pub fn ends_are_true(history: &History, contents: &Contents, violations: &mut Ve
                 lost = at + 1;
                 continue;
             }
-            Event::Sent(id) => {
-                sent.insert(*id, at);
-                continue;
-            }
-            Event::Acked { append, offset: Some(offset), generation, level, .. } => {
+            Event::Acked { append, offset: Some(offset), generation, level, sent, .. } => {
                 let end = offset + history.appends[*append].data.len() as u64;
-                let sent = sent.get(append).copied().unwrap_or_default();
-                ends.entry(*generation).or_default().push(End { at, sent, end, level: *level });
+                ends.entry(*generation).or_default().push(End { at, sent: *sent, end, level: *level });
                 continue;
             }
             Event::Done { operation, generations, size: Some(size) } => {
                 if let (Deed::Seal { .. }, [generation]) = (&history.operations[*operation].deed, &generations[..]) {
-                    sealed.insert(*generation, *size);
+                    sealed.insert(*generation, (*size, at));
                 }
                 continue;
             }
@@ -126,17 +128,22 @@ pub fn ends_are_true(history: &History, contents: &Contents, violations: &mut Ve
     for (file, content) in contents {
         let told = ends.entry(content.generation).or_default();
         told.push(End { at: 0, sent: 0, end: content.read.len() as u64, level: Level::Synced });
-        if sealed.get(&content.generation).is_some_and(|size| *size > content.read.len() as u64) {
+        if sealed.get(&content.generation).is_some_and(|(size, _)| *size > content.read.len() as u64) {
             violations.push(Violation::Sealed { file: file.clone(), generation: content.generation });
         }
     }
-    for (generation, size) in sealed {
-        let of_it = |event: &&Event| matches!(event, Event::Read { generation: it, .. } if *it == generation);
-        let read = history.events.iter().filter(of_it).filter_map(|event| match event {
-            Event::Read { offset, data, .. } => Some(offset + data.len() as u64),
+    // What was only WRITTEN may have been lost before.
+    let is_kept = |sent: usize, sealed: usize| sent >= lost || sent > sealed;
+    for (generation, (size, at)) in sealed {
+        let read = history.events.iter().filter_map(|event| match event {
+            Event::Read { generation: it, offset, data, asked, .. } if *it == generation && is_kept(*asked, at) => {
+                Some(offset + data.len() as u64)
+            }
             _ => None,
         });
-        let told = ends.get(&generation).into_iter().flatten().map(|it| it.end).chain(read).max();
+        let told = ends.get(&generation).into_iter().flatten();
+        let told =
+            told.filter(|it| it.level == Level::Synced || is_kept(it.sent, at)).map(|it| it.end).chain(read).max();
         if told.is_some_and(|end| end > size) {
             let file = history.file_of_seal(generation).unwrap_or_default();
             violations.push(Violation::Sealed { file, generation });

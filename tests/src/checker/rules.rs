@@ -174,6 +174,21 @@ struct Known {
     written: u64,
     /// The highest that it was told at an Open, and asked for since power was lost.
     told: u64,
+    /// What it should have been told at least from each event on.
+    least: Vec<(usize, u64)>,
+}
+
+impl Known {
+    fn note(&mut self, at: usize) {
+        self.least.push((at, self.synced.max(self.written).max(self.told)));
+    }
+
+    /// What whoever asked then is told at least.
+    fn least_since(&self, asked: usize) -> u64 {
+        let later = self.least.partition_point(|(at, _)| *at < asked);
+        let before = later.checked_sub(1).map_or(0, |last| self.least[last].1);
+        self.least[later..].iter().map(|(_, least)| *least).fold(before, u64::min)
+    }
 }
 
 fn last_seq_is_true(
@@ -184,7 +199,6 @@ fn last_seq_is_true(
     violations: &mut Vec<Violation>,
 ) {
     let mut known: BTreeMap<(&str, &Producer), Known> = BTreeMap::new();
-    let mut sent_at: BTreeMap<AppendId, usize> = BTreeMap::new();
     let mut lost = 0;
     for (at, event) in history.events.iter().enumerate() {
         match event {
@@ -194,30 +208,30 @@ fn last_seq_is_true(
                 let known = known.entry((&append.file, producer)).or_default();
                 match event {
                     Event::Acked { level: Level::Synced, .. } => known.synced = known.synced.max(*seq),
-                    Event::Acked { .. } if sent_at.get(id).is_some_and(|sent| *sent >= lost) => {
-                        known.written = known.written.max(*seq);
-                    }
+                    Event::Acked { sent, .. } if *sent >= lost => known.written = known.written.max(*seq),
                     Event::Acked { .. } => {}
-                    _ => {
-                        known.sent = known.sent.max(*seq);
-                        sent_at.insert(*id, at);
-                    }
+                    _ => known.sent = known.sent.max(*seq),
                 }
+                known.note(at);
             }
             Event::PowerLost => {
                 lost = at + 1;
-                known.values_mut().for_each(|known| (known.written, known.told) = (0, 0));
+                for known in known.values_mut() {
+                    (known.written, known.told) = (0, 0);
+                    known.note(at);
+                }
             }
             // A file that leaves the path takes its producers with it.
             Event::Opened { file, producer, last_seq, asked } if !courses.rename(file) => {
                 let known = known.entry((file, producer)).or_default();
-                let bounds = (known.synced.max(known.written).max(known.told), known.sent);
+                let bounds = (known.least_since(*asked), known.sent);
                 if *last_seq < bounds.0 || *last_seq > bounds.1 {
                     let (file, producer) = (file.clone(), producer.clone());
                     violations.push(Violation::WrongLastSeq { file, producer, told: *last_seq, bounds });
                 }
                 if *asked >= lost {
                     known.told = known.told.max(*last_seq);
+                    known.note(at);
                 }
             }
             _ => {}

@@ -35,7 +35,9 @@ impl Tale {
     }
 
     fn ack(&mut self, append: AppendId, offset: u64, level: Level) {
-        self.event(Event::Acked { append, offset: Some(offset), level, generation: GENERATION, duplicate: false });
+        let sent = self.history.events.iter().rposition(|event| *event == Event::Sent(append)).unwrap_or_default();
+        let (offset, duplicate) = (Some(offset), false);
+        self.event(Event::Acked { append, offset, level, generation: GENERATION, duplicate, sent });
     }
 
     fn opened(&mut self, epoch: u64, last_seq: u64) {
@@ -235,6 +237,7 @@ fn append_that_stands_before_one_that_was_acknowledged_earlier_is_found() {
         level: Level::Synced,
         generation: GENERATION,
         duplicate: false,
+        sent: 0,
     });
     let late = tale.make(None);
     tale.event(Event::Sent(late));

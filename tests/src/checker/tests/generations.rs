@@ -34,9 +34,10 @@ impl Tale {
     /// An append that is acknowledged there, and its bytes.
     fn write(&mut self, file: &str, generation: u64, offset: u64) -> (AppendId, Vec<u8>) {
         let append = self.history.append(file, None, 10);
+        let sent = self.history.events.len();
         self.event(Event::Sent(append));
         let (offset, level) = (Some(offset), Level::Synced);
-        self.event(Event::Acked { append, offset, level, generation, duplicate: false });
+        self.event(Event::Acked { append, offset, level, generation, duplicate: false, sent });
         (append, self.history.appends[append].data.clone())
     }
 
@@ -219,6 +220,17 @@ fn path_that_leads_to_a_generation_again_is_found() {
 }
 
 #[test]
+fn file_that_was_not_there_after_power_was_lost_may_come_again() {
+    let mut tale = Tale::default();
+    tale.see("a", Some(1), 0);
+    tale.event(Event::PowerLost);
+    tale.see("a", None, 0);
+    let (_, bytes) = tale.write("a", 1, 0);
+    tale.holds("a", 1, &[&bytes]);
+    assert_eq!(tale.judge(), []);
+}
+
+#[test]
 fn generation_that_was_seen_and_is_gone_is_missed() {
     let mut tale = Tale::default();
     tale.see("a", Some(1), 0);
@@ -288,6 +300,21 @@ fn file_that_grew_after_it_was_sealed_is_found() {
     let (_, two) = tale.write("a", 1, one.len() as u64);
     tale.holds("a", 1, &[&one, &two]);
     assert_eq!(tale.judge(), [Violation::Sealed { file: "a".to_owned(), generation: 1 }]);
+}
+
+#[test]
+fn file_that_was_sealed_without_what_was_lost_with_power_is_right() {
+    let mut tale = Tale::default();
+    let (_, one) = tale.write("a", 1, 0);
+    let lost = tale.history.append("a", None, 10);
+    tale.event(Event::Sent(lost));
+    let (sent, offset, level) = (tale.history.events.len() - 1, Some(one.len() as u64), Level::Written);
+    tale.event(Event::Acked { append: lost, offset, level, generation: 1, duplicate: false, sent });
+    tale.event(Event::PowerLost);
+    let seal = tale.ask(Deed::Seal { path: "a".to_owned() }, None);
+    tale.event(Event::Done { operation: seal, generations: vec![1], size: Some(one.len() as u64) });
+    tale.holds("a", 1, &[&one]);
+    assert_eq!(tale.judge(), []);
 }
 
 #[test]
