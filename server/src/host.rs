@@ -4,18 +4,62 @@
 //! Where network, time and disk are simulated, a whole server is tasks of the one runtime that it was started in
 //! ([`Host::Tasks`]), so that the same seed gives the same schedule. What runs is the same code.
 
-use std::{future::Future, io, thread};
-use tokio::task;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    task::Poll,
+    thread,
+    time::Duration,
+};
+use tokio::{
+    task,
+    time::{Sleep, sleep},
+};
 
 /// Where loops and calls of the disk run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Host {
     /// Loops on threads of their own, each with a runtime of its own; calls of the disk on threads that wait for nothing
     /// else.
     #[default]
     Threads,
-    /// All of it in tasks of the runtime that it is started in. The disk must never wait.
-    Tasks,
+    /// All of it in tasks of the runtime that it is started in. The disk must never wait; what it should have taken is
+    /// waited for afterwards.
+    Tasks(Slowness),
+}
+
+/// Asked after each step of a loop, and after each call of the disk: how long it took. A simulated disk is slow this way
+/// without keeping the one thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Slowness(pub fn() -> Duration);
+
+impl Slowness {
+    /// Nothing takes any time.
+    pub const NONE: Self = Self(|| Duration::ZERO);
+
+    /// Does this, and rests after each step as long as it took.
+    async fn slow_down<T>(self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut rest: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|cx| {
+            loop {
+                if let Some(resting) = &mut rest
+                    && resting.as_mut().poll(cx).is_pending()
+                {
+                    return Poll::Pending;
+                }
+                rest = None;
+                let done = work.as_mut().poll(cx);
+                let took = (self.0)();
+                if done.is_ready() || took.is_zero() {
+                    return done;
+                }
+                rest = Some(Box::pin(sleep(took)));
+            }
+        })
+        .await
+    }
 }
 
 /// A loop that was started.
@@ -38,7 +82,7 @@ impl Host {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
                 thread::Builder::new().name(name).spawn(move || runtime.block_on(work)).map(Worker::Thread)
             }
-            Self::Tasks => Ok(Worker::Task(task::spawn(work))),
+            Self::Tasks(slowness) => Ok(Worker::Task(task::spawn(slowness.slow_down(work)))),
         }
     }
 
@@ -49,7 +93,11 @@ impl Host {
     pub async fn blocking<T: Send + 'static>(self, call: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         match self {
             Self::Threads => task::spawn_blocking(call).await.map_err(io::Error::other),
-            Self::Tasks => Ok(call()),
+            Self::Tasks(Slowness(took)) => {
+                let done = call();
+                sleep(took()).await;
+                Ok(done)
+            }
         }
     }
 }

@@ -47,7 +47,8 @@ impl Files {
             };
             let settled = again == Again::Safe || error.outcome() == Outcome::NotApplied;
             if !error.retryable() || !settled {
-                return Err(error);
+                // What this try was refused says nothing about the ones before.
+                return Err(if outcome == Outcome::Unknown { error.with_outcome(outcome) } else { error });
             }
             if error.outcome() != Outcome::NotApplied {
                 outcome = Outcome::Unknown;

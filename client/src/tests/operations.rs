@@ -96,6 +96,15 @@ async fn operator_makes_a_lost_answer_harmless() {
 }
 
 #[tokio::test]
+async fn refusal_after_a_lost_answer_does_not_say_that_nothing_was_applied() {
+    let (fake, files) = stocked(&["a"]).await;
+    trouble(&fake, [Trouble::LoseAnswer, Trouble::Refuse(ErrorReason::GenerationChanged)]);
+    let error = in_time(files.seal("a", ChangeOptions::default())).await.unwrap_err();
+    assert_eq!((error.reason(), error.outcome()), (Some(ErrorReason::GenerationChanged), Outcome::Unknown));
+    assert_eq!(calls(&fake), 2);
+}
+
+#[tokio::test]
 async fn without_an_operator_a_lost_answer_is_told_and_not_asked_again() {
     let (fake, files) = stocked(&["a"]).await;
     trouble(&fake, [Trouble::LoseAnswer]);

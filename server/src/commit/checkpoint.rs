@@ -75,12 +75,13 @@ impl ShardWriter {
     /// Whether a checkpoint at `mark` covered everything, and nothing waits.
     #[must_use]
     pub fn is_settled(&self, mark: &Mark) -> bool {
-        self.turns.is_empty()
-            && self.held_back.is_none()
-            && self.steps.is_empty()
-            && self.staging == 0
-            && self.files.is_unchanged()
-            && mark.sequence <= self.log.synced_sequence()
+        self.is_idle() && self.files.is_unchanged() && mark.sequence <= self.log.synced_sequence()
+    }
+
+    /// Whether nothing waits for a commit.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.turns.is_empty() && self.held_back.is_none() && self.steps.is_empty() && self.staging == 0
     }
 }
 

@@ -291,7 +291,7 @@ impl Shard {
         helpers: &Helpers,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut commands = Vec::with_capacity(COMMANDS_PER_ROUND);
-        let mut stopping: Option<Instant> = None;
+        let mut stopping: Option<Stopping> = None;
         let admission = Arc::clone(&self.spec.admission);
         loop {
             let hurried = admission.hurried();
@@ -305,7 +305,8 @@ impl Shard {
                     commands.push(command);
                 }
             } else {
-                let wake = [writer.due(now), writer.tick_at(), stopping].into_iter().flatten().min();
+                let deadline = stopping.as_ref().map(|stopping| stopping.deadline);
+                let wake = [writer.due(now), writer.tick_at(), deadline].into_iter().flatten().min();
                 tokio::select! {
                     biased;
                     _ = self.mailbox.recv_many(&mut commands, COMMANDS_PER_ROUND) => {}
@@ -329,7 +330,11 @@ impl Shard {
             }
             helpers.stage(writer.take_jobs());
             helpers.look_at(writer)?;
-            let is_late = stopping.is_some_and(|deadline| now >= deadline);
+            if let Some(stopping) = stopping.as_mut().filter(|stopping| stopping.is_unsettled && writer.is_idle()) {
+                stopping.is_unsettled = false;
+                helpers.checkpoint_now();
+            }
+            let is_late = stopping.as_ref().is_some_and(|stopping| now >= stopping.deadline);
             if is_late {
                 tracing::warn!(shard = self.spec.number, "stopped before the last checkpoint; the next start replays");
             }
@@ -345,7 +350,7 @@ impl Shard {
         writer: &mut ShardWriter,
         command: Command,
         helpers: &Helpers,
-        stopping: &mut Option<Instant>,
+        stopping: &mut Option<Stopping>,
     ) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
         let now = Instant::now();
         match command {
@@ -366,16 +371,17 @@ impl Shard {
             Command::Apply(Request::Snapshot(reply)) => _ = reply.send(writer.snapshot(now)?),
             Command::Apply(Request::Checkpointed(mark)) => {
                 writer.checkpointed(&mark, now)?;
-                if stopping.is_some() {
+                if let Some(stopping) = stopping {
                     if writer.is_settled(&mark) {
                         return Ok(true);
                     }
-                    helpers.checkpoint_now();
+                    stopping.is_unsettled = true;
                 }
             }
             Command::Apply(Request::Failed(error)) => return Err(Box::new(error)),
             Command::Stop => {
-                *stopping = Some(now + self.spec.config.shutdown.close);
+                let deadline = now + self.spec.config.shutdown.close;
+                *stopping = Some(Stopping { deadline, is_unsettled: false });
                 writer.turns().flush();
                 helpers.checkpoint_now();
             }
@@ -399,6 +405,14 @@ impl Shard {
             }
         }
     }
+}
+
+/// A shard that is to end.
+struct Stopping {
+    /// It ends then, whatever is left.
+    deadline: Instant,
+    /// Another checkpoint is wanted, once nothing waits any more: before, it would not be the last one either.
+    is_unsettled: bool,
 }
 
 fn into_item(command: Command) -> Option<(Arc<crate::admission::Tenant>, Item)> {

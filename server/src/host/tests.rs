@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 #[tokio::test]
 async fn loop_of_a_thread_has_a_thread_of_its_own_and_that_of_a_task_has_not() {
-    for (host, is_ours) in [(Host::Threads, false), (Host::Tasks, true)] {
+    for (host, is_ours) in [(Host::Threads, false), (Host::Tasks(Slowness::NONE), true)] {
         let (tell, told) = oneshot::channel();
         let worker =
             host.start("worker".to_owned(), async move { tell.send(thread::current().id()).unwrap() }).unwrap();
@@ -19,7 +19,7 @@ async fn loop_of_a_thread_has_a_thread_of_its_own_and_that_of_a_task_has_not() {
 
 #[tokio::test]
 async fn loop_that_panicked_has_ended_and_says_so() {
-    for host in [Host::Threads, Host::Tasks] {
+    for host in [Host::Threads, Host::Tasks(Slowness::NONE)] {
         let (tell, told) = oneshot::channel::<()>();
         let worker = host
             .start("worker".to_owned(), async move {
@@ -30,4 +30,23 @@ async fn loop_that_panicked_has_ended_and_says_so() {
         assert!(told.await.is_err());
         assert!(worker.join().await.is_err(), "{host:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn loop_rests_after_each_step_for_as_long_as_it_took() {
+    thread_local! {
+        static TOOK: std::cell::Cell<Duration> = const { std::cell::Cell::new(Duration::ZERO) };
+    }
+    let host = Host::Tasks(Slowness(|| TOOK.take()));
+    let begin = tokio::time::Instant::now();
+    let (tell, told) = oneshot::channel();
+    let work = async move {
+        TOOK.set(Duration::from_secs(3));
+        task::yield_now().await;
+        tell.send(tokio::time::Instant::now()).unwrap();
+    };
+    host.start("worker".to_owned(), work).unwrap();
+    assert_eq!(told.await.unwrap() - begin, Duration::from_secs(3));
+    host.blocking(|| TOOK.set(Duration::from_secs(2))).await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
 }

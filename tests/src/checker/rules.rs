@@ -1,10 +1,13 @@
-//! The rules, one function each.
+//! What may be wrong, and the list of all rules.
 
-use super::{AppendId, Content, Contents, Event, History, Level, Producer};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
+use super::{
+    AppendId, Contents, Event, History, Level, Producer,
+    content::{self, Body},
+    facts::{self, Acks},
+    operations::Courses,
+    paths,
 };
+use std::{collections::BTreeMap, fmt};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +67,51 @@ pub enum Violation {
         /// Offset of the first byte that differs.
         offset: u64,
     },
-    /// An answer names another generation than the file has.
-    Generation {
+    /// A generation that somebody was told of is gone, and nothing ended it.
+    Vanished {
         /// The file.
         file: String,
-        /// Which was told.
-        told: u64,
+        /// The generation.
+        generation: u64,
     },
+    /// A path led to a generation again, after it had led elsewhere or an operation had taken the generation away.
+    CameBack {
+        /// The file.
+        file: String,
+        /// The generation.
+        generation: u64,
+    },
+    /// Files with the same generation.
+    TwoPaths(String, String),
+    /// Somebody was told of an end before what had been acknowledged.
+    Behind {
+        /// The file.
+        file: String,
+        /// Its generation.
+        generation: u64,
+        /// What was told.
+        told: u64,
+        /// What was acknowledged.
+        acked: u64,
+    },
+    /// A file that was sealed has another size than it had then.
+    Sealed {
+        /// The file.
+        file: String,
+        /// Its generation.
+        generation: u64,
+    },
+    /// The checksum that was told is not that of the bytes.
+    Checksum {
+        /// The file.
+        file: String,
+        /// Its generation.
+        generation: u64,
+    },
+    /// An upload does not stand at the beginning of a file.
+    Partial(AppendId),
+    /// An upload that nobody published is in a file.
+    Unpublished(AppendId),
     /// The plain file differs from what Read gives.
     Plain {
         /// The file.
@@ -90,215 +131,36 @@ impl fmt::Display for Violation {
 #[must_use]
 pub fn check(history: &History, contents: &Contents) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut places = BTreeMap::new();
-    for (file, content) in contents {
-        take_apart(history, file, content, &mut places, &mut violations);
-        if let Some(offset) = first_difference(&content.read, &content.plain) {
-            violations.push(Violation::Plain { file: file.clone(), offset });
-        }
+    let mut courses = Courses::of(history);
+    let mut bodies = content::bodies(history, contents);
+    for body in &mut bodies {
+        content::take_apart(history, &courses, body, &mut violations);
     }
-    let facts = Facts::of(history);
-    acked_is_there(&facts, &places, &mut violations);
-    refused_is_not(history, &places, &mut violations);
-    producers_keep_order(history, &places, &mut violations);
-    time_keeps_order(history, &facts, &places, &mut violations);
-    fenced_is_silent(history, &places, &mut violations);
-    last_seq_is_true(history, &places, &mut violations);
-    read_stays(history, contents, &mut violations);
-    generation_stays(history, &facts, contents, &mut violations);
+    for (upload, at) in content::uploads_seen(history, &bodies) {
+        courses.saw(upload, at);
+    }
+    let acks = Acks::of(history);
+    plain_is_the_same(contents, &mut violations);
+    facts::stay(history, &acks, &courses, contents, &mut violations);
+    content::refused_is_nowhere(history, &bodies, &mut violations);
+    content::producers_keep_order(history, &courses, contents, &bodies, &mut violations);
+    content::time_keeps_order(history, &acks, &courses, &bodies, &mut violations);
+    content::fenced_is_silent(history, &courses, &bodies, &mut violations);
+    last_seq_is_true(history, &courses, contents, &bodies, &mut violations);
+    paths::do_not_go_back(history, &courses, contents, &mut violations);
+    paths::ends_are_true(history, contents, &mut violations);
+    paths::checksums_are_true(history, contents, &mut violations);
     violations
 }
 
-/// Where each append is, with its file's name being that of the append.
-type Places = BTreeMap<AppendId, u64>;
-
-fn take_apart(history: &History, file: &str, content: &Content, places: &mut Places, violations: &mut Vec<Violation>) {
-    let mut offset = 0;
-    while offset < content.read.len() {
-        let found = history.append_at(&content.read[offset..]).filter(|id| history.appends[*id].file == file);
-        let Some(id) = found else {
-            violations.push(Violation::Invented { file: file.to_owned(), offset: offset as u64 });
-            return;
-        };
-        if places.insert(id, offset as u64).is_some() {
-            violations.push(Violation::Twice(id));
+fn plain_is_the_same(contents: &Contents, violations: &mut Vec<Violation>) {
+    let mut paths = BTreeMap::new();
+    for (file, content) in contents {
+        if let Some(offset) = content::first_difference(&content.read, &content.plain) {
+            violations.push(Violation::Plain { file: file.clone(), offset });
         }
-        offset += history.appends[id].data.len();
-    }
-}
-
-fn first_difference(one: &[u8], other: &[u8]) -> Option<u64> {
-    let common = one.iter().zip(other).position(|(one, other)| one != other);
-    common.or_else(|| (one.len() != other.len()).then(|| one.len().min(other.len()))).map(|at| at as u64)
-}
-
-/// What the events say of each append.
-struct Facts {
-    /// When power was lost for the last time.
-    power_lost: Option<usize>,
-    /// First time that it was sent, by the index of the event.
-    sent: BTreeMap<AppendId, usize>,
-    /// Acks that must be true in the end.
-    acked: BTreeMap<AppendId, Ack>,
-}
-
-/// What is known from the acks of an append.
-#[derive(Clone, Copy)]
-struct Ack {
-    /// When the last one came, by the index of the event.
-    at: usize,
-    /// When the attempt that it answers was sent, or an earlier one.
-    sent: usize,
-    offset: Option<u64>,
-    level: Level,
-}
-
-impl Facts {
-    fn of(history: &History) -> Self {
-        let mut facts = Self { power_lost: None, sent: BTreeMap::new(), acked: BTreeMap::new() };
-        let mut last_sent = BTreeMap::new();
-        for (at, event) in history.events.iter().enumerate() {
-            match event {
-                Event::PowerLost => facts.power_lost = Some(at),
-                Event::Sent(id) => {
-                    facts.sent.entry(*id).or_insert(at);
-                    last_sent.insert(*id, at);
-                }
-                Event::Acked { append, offset, level, .. } => {
-                    let sent = last_sent.get(append).copied().unwrap_or_default();
-                    facts.ack(*append, Ack { at, sent, offset: *offset, level: *level });
-                }
-                _ => {}
-            }
-        }
-        let mut acked = std::mem::take(&mut facts.acked);
-        acked.retain(|_, ack| facts.holds(ack));
-        Self { acked, ..facts }
-    }
-
-    /// A later ack tells more, unless it leaves the offset out and the one before still holds.
-    fn ack(&mut self, append: AppendId, ack: Ack) {
-        let before = self.acked.get(&append);
-        let holding = before.filter(|before| self.holds(before));
-        let merged = match holding {
-            Some(before) => Ack { offset: ack.offset.or(before.offset), level: ack.level.max(before.level), ..ack },
-            None => ack,
-        };
-        self.acked.insert(append, merged);
-    }
-
-    /// Whether power was not lost since, or could not take it.
-    fn holds(&self, ack: &Ack) -> bool {
-        ack.level == Level::Synced || self.power_lost.is_none_or(|lost| lost < ack.sent)
-    }
-}
-
-fn acked_is_there(facts: &Facts, places: &Places, violations: &mut Vec<Violation>) {
-    for (&append, ack) in &facts.acked {
-        match (places.get(&append), ack.offset) {
-            (None, _) => violations.push(Violation::Lost(append)),
-            (Some(&found), Some(acked)) if found != acked => {
-                violations.push(Violation::Misplaced { append, acked, found });
-            }
-            _ => {}
-        }
-    }
-}
-
-fn refused_is_not(history: &History, places: &Places, violations: &mut Vec<Violation>) {
-    // Attempts that may have been applied: each one until it is refused.
-    let mut open: BTreeMap<AppendId, usize> = BTreeMap::new();
-    for event in &history.events {
-        match event {
-            Event::Sent(id) => *open.entry(*id).or_default() += 1,
-            Event::Refused(id) => {
-                let attempts = open.entry(*id).or_default();
-                *attempts = attempts.saturating_sub(1);
-            }
-            _ => {}
-        }
-    }
-    let refused = places.keys().filter(|id| open.get(id).copied().unwrap_or_default() == 0);
-    violations.extend(refused.map(|id| Violation::Refused(*id)));
-}
-
-/// The appends of each file that are there, in the order of their offsets.
-fn by_file<'a>(history: &'a History, places: &Places) -> BTreeMap<&'a str, Vec<AppendId>> {
-    let mut files: BTreeMap<&str, Vec<(u64, AppendId)>> = BTreeMap::new();
-    for (&id, &offset) in places {
-        files.entry(history.appends[id].file.as_str()).or_default().push((offset, id));
-    }
-    let sorted = files.into_iter().map(|(file, mut found)| {
-        found.sort_unstable();
-        (file, found.into_iter().map(|(_, id)| id).collect())
-    });
-    sorted.collect()
-}
-
-fn producers_keep_order(history: &History, places: &Places, violations: &mut Vec<Violation>) {
-    for (file, ids) in by_file(history, places) {
-        let mut last: BTreeMap<&Producer, (u64, Option<AppendId>)> = BTreeMap::new();
-        for id in ids {
-            let Some((producer, seq)) = &history.appends[id].producer else { continue };
-            let (last_seq, last_id) = last.entry(producer).or_default();
-            if *seq <= *last_seq {
-                violations.push(Violation::OutOfOrder(last_id.unwrap_or(id), id));
-            } else if *seq > *last_seq + 1 {
-                violations.push(Violation::Gap {
-                    file: file.to_owned(),
-                    producer: producer.clone(),
-                    seq: *last_seq + 1,
-                });
-            }
-            (*last_seq, *last_id) = (*seq, Some(id));
-        }
-    }
-}
-
-fn time_keeps_order(history: &History, facts: &Facts, places: &Places, violations: &mut Vec<Violation>) {
-    for ids in by_file(history, places).into_values() {
-        // From the end on: whichever of those behind was acknowledged first.
-        let mut earliest: Option<(usize, AppendId)> = None;
-        for id in ids.into_iter().rev() {
-            if let (Some((acked, behind)), Some(sent)) = (earliest, facts.sent.get(&id))
-                && acked < *sent
-            {
-                violations.push(Violation::Overtaken(behind, id));
-            }
-            let acked = facts.acked.get(&id).map(|ack| (ack.at, id));
-            earliest = [earliest, acked].into_iter().flatten().min();
-        }
-    }
-}
-
-fn fenced_is_silent(history: &History, places: &Places, violations: &mut Vec<Violation>) {
-    for ids in by_file(history, places).into_values() {
-        let mut highest: BTreeMap<&str, u64> = BTreeMap::new();
-        for id in ids {
-            let Some((producer, _)) = &history.appends[id].producer else { continue };
-            let epoch = highest.entry(&producer.id).or_default();
-            if producer.epoch < *epoch {
-                violations.push(Violation::NotFenced(id));
-            }
-            *epoch = producer.epoch.max(*epoch);
-        }
-    }
-    let mut opened: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    let mut sent = BTreeSet::new();
-    for event in &history.events {
-        match event {
-            Event::Opened { file, producer, .. } => {
-                let epoch = opened.entry((file, &producer.id)).or_default();
-                *epoch = producer.epoch.max(*epoch);
-            }
-            Event::Sent(id) if sent.insert(*id) && places.contains_key(id) => {
-                let append = &history.appends[*id];
-                let Some((producer, _)) = &append.producer else { continue };
-                if opened.get(&(append.file.as_str(), producer.id.as_str())).is_some_and(|e| *e > producer.epoch) {
-                    violations.push(Violation::NotFenced(*id));
-                }
-            }
-            _ => {}
+        if let Some(other) = paths.insert(content.generation, file) {
+            violations.push(Violation::TwoPaths(other.clone(), file.clone()));
         }
     }
 }
@@ -312,11 +174,31 @@ struct Known {
     written: u64,
     /// The highest that it was told at an Open, and asked for since power was lost.
     told: u64,
+    /// What it should have been told at least from each event on.
+    least: Vec<(usize, u64)>,
 }
 
-fn last_seq_is_true(history: &History, places: &Places, violations: &mut Vec<Violation>) {
+impl Known {
+    fn note(&mut self, at: usize) {
+        self.least.push((at, self.synced.max(self.written).max(self.told)));
+    }
+
+    /// What whoever asked then is told at least.
+    fn least_since(&self, asked: usize) -> u64 {
+        let later = self.least.partition_point(|(at, _)| *at < asked);
+        let before = later.checked_sub(1).map_or(0, |last| self.least[last].1);
+        self.least[later..].iter().map(|(_, least)| *least).fold(before, u64::min)
+    }
+}
+
+fn last_seq_is_true(
+    history: &History,
+    courses: &Courses,
+    contents: &Contents,
+    bodies: &[Body],
+    violations: &mut Vec<Violation>,
+) {
     let mut known: BTreeMap<(&str, &Producer), Known> = BTreeMap::new();
-    let mut sent_at: BTreeMap<AppendId, usize> = BTreeMap::new();
     let mut lost = 0;
     for (at, event) in history.events.iter().enumerate() {
         match event {
@@ -326,88 +208,42 @@ fn last_seq_is_true(history: &History, places: &Places, violations: &mut Vec<Vio
                 let known = known.entry((&append.file, producer)).or_default();
                 match event {
                     Event::Acked { level: Level::Synced, .. } => known.synced = known.synced.max(*seq),
-                    Event::Acked { .. } if sent_at.get(id).is_some_and(|sent| *sent >= lost) => {
-                        known.written = known.written.max(*seq);
-                    }
+                    Event::Acked { sent, .. } if *sent >= lost => known.written = known.written.max(*seq),
                     Event::Acked { .. } => {}
-                    _ => {
-                        known.sent = known.sent.max(*seq);
-                        sent_at.insert(*id, at);
-                    }
+                    _ => known.sent = known.sent.max(*seq),
                 }
+                known.note(at);
             }
             Event::PowerLost => {
                 lost = at + 1;
-                known.values_mut().for_each(|known| (known.written, known.told) = (0, 0));
+                for known in known.values_mut() {
+                    (known.written, known.told) = (0, 0);
+                    known.note(at);
+                }
             }
-            Event::Opened { file, producer, last_seq, asked } => {
+            // A file that leaves the path takes its producers with it.
+            Event::Opened { file, producer, last_seq, asked } if !courses.rename(file) => {
                 let known = known.entry((file, producer)).or_default();
-                let bounds = (known.synced.max(known.written).max(known.told), known.sent);
+                let bounds = (known.least_since(*asked), known.sent);
                 if *last_seq < bounds.0 || *last_seq > bounds.1 {
                     let (file, producer) = (file.clone(), producer.clone());
                     violations.push(Violation::WrongLastSeq { file, producer, told: *last_seq, bounds });
                 }
                 if *asked >= lost {
                     known.told = known.told.max(*last_seq);
+                    known.note(at);
                 }
             }
             _ => {}
         }
     }
     // What it was told since power was lost for the last time is there.
-    let mut there: BTreeMap<(&str, &Producer), u64> = BTreeMap::new();
-    for id in places.keys() {
-        let append = &history.appends[*id];
-        let Some((producer, seq)) = &append.producer else { continue };
-        let last = there.entry((&append.file, producer)).or_default();
-        *last = (*last).max(*seq);
-    }
+    let there = content::last_numbers(history, bodies);
     for ((file, producer), known) in known {
         let last = there.get(&(file, producer)).copied().unwrap_or_default();
-        if known.told > last {
+        if known.told > last && courses.leave_alone(file) && !content::is_rotated(file, contents) {
             let (file, producer) = (file.to_owned(), producer.clone());
             violations.push(Violation::WrongLastSeq { file, producer, told: known.told, bounds: (last, last) });
         }
     }
-}
-
-/// How many events there were when power was lost for the last time, that one too.
-fn after_power_loss(history: &History) -> usize {
-    history.events.iter().rposition(|event| *event == Event::PowerLost).map_or(0, |at| at + 1)
-}
-
-fn read_stays(history: &History, contents: &Contents, violations: &mut Vec<Violation>) {
-    let lost = after_power_loss(history);
-    for event in &history.events {
-        let Event::Read { file, offset, data, asked, .. } = event else { continue };
-        if *asked < lost {
-            continue;
-        }
-        let content = contents.get(file).map_or(&[][..], |content| &content.read);
-        let from = usize::try_from(*offset).unwrap_or(usize::MAX).min(content.len());
-        let there = &content[from..(from + data.len()).min(content.len())];
-        if let Some(at) = first_difference(data, there) {
-            violations.push(Violation::Unread { file: file.clone(), offset: offset + at });
-        }
-    }
-}
-
-fn generation_stays(history: &History, facts: &Facts, contents: &Contents, violations: &mut Vec<Violation>) {
-    let lost = after_power_loss(history);
-    let mut told: BTreeSet<(&str, u64)> = BTreeSet::new();
-    for event in &history.events {
-        match event {
-            Event::Acked { append, generation, level, .. }
-                if *level == Level::Synced || (lost == 0 && facts.acked.contains_key(append)) =>
-            {
-                told.insert((&history.appends[*append].file, *generation));
-            }
-            Event::Read { file, generation, data, asked, .. } if !data.is_empty() && *asked >= lost => {
-                told.insert((file, *generation));
-            }
-            _ => {}
-        }
-    }
-    let wrong = told.into_iter().filter(|(file, told)| contents.get(*file).is_some_and(|it| it.generation != *told));
-    violations.extend(wrong.map(|(file, told)| Violation::Generation { file: file.to_owned(), told }));
 }

@@ -3,6 +3,8 @@
 
 use super::*;
 
+mod generations;
+
 const FILE: &str = "a.log";
 const GENERATION: u64 = 7;
 
@@ -33,7 +35,9 @@ impl Tale {
     }
 
     fn ack(&mut self, append: AppendId, offset: u64, level: Level) {
-        self.event(Event::Acked { append, offset: Some(offset), level, generation: GENERATION });
+        let sent = self.history.events.iter().rposition(|event| *event == Event::Sent(append)).unwrap_or_default();
+        let (offset, duplicate) = (Some(offset), false);
+        self.event(Event::Acked { append, offset, level, generation: GENERATION, duplicate, sent });
     }
 
     fn opened(&mut self, epoch: u64, last_seq: u64) {
@@ -43,7 +47,8 @@ impl Tale {
 
     fn read(&mut self, offset: u64, data: &[u8]) {
         let (file, data, asked) = (FILE.to_owned(), data.to_vec(), self.history.events.len());
-        self.event(Event::Read { file, generation: GENERATION, offset, data, asked });
+        let end = (offset + data.len() as u64).max(self.content.len() as u64);
+        self.event(Event::Read { file, generation: GENERATION, offset, data, end, asked });
     }
 
     /// Puts it at the end of the file; gives where it begins.
@@ -136,8 +141,8 @@ fn answer_that_was_on_its_way_when_power_was_lost_promises_nothing_below_synced(
     let late = tale.send(1, 1);
     tale.event(Event::PowerLost);
     tale.ack(late, 0, Level::Written);
-    let (file, data) = (FILE.to_owned(), b"0:late".to_vec());
-    tale.event(Event::Read { file, generation: GENERATION, offset: 0, data, asked: 1 });
+    let (file, data) = (FILE.to_owned(), tale.history.appends[late].data.clone());
+    tale.event(Event::Read { file, generation: GENERATION, offset: 0, data, end: 6, asked: 1 });
     tale.event(Event::Opened { file: FILE.to_owned(), producer: producer(1), last_seq: 1, asked: 1 });
     tale.opened(1, 0);
     assert_eq!(tale.judge(), []);
@@ -226,7 +231,14 @@ fn append_that_stands_before_one_that_was_acknowledged_earlier_is_found() {
     let mut tale = Tale::default();
     let early = tale.make(None);
     tale.event(Event::Sent(early));
-    tale.event(Event::Acked { append: early, offset: None, level: Level::Synced, generation: GENERATION });
+    tale.event(Event::Acked {
+        append: early,
+        offset: None,
+        level: Level::Synced,
+        generation: GENERATION,
+        duplicate: false,
+        sent: 0,
+    });
     let late = tale.make(None);
     tale.event(Event::Sent(late));
     tale.put(late);
@@ -278,9 +290,8 @@ fn bytes_that_were_read_and_changed_are_found() {
 #[test]
 fn generation_that_is_not_the_one_that_was_told_is_found() {
     let mut tale = Tale::default();
-    tale.write(1, 1);
-    let told = Violation::Generation { file: FILE.to_owned(), told: GENERATION };
-    assert_eq!(tale.judge_with(tale.content.clone(), GENERATION + 1), [told]);
+    let id = tale.write(1, 1);
+    assert_eq!(tale.judge_with(tale.content.clone(), GENERATION + 1), [Violation::Lost(id)]);
 }
 
 #[test]

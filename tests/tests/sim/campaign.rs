@@ -3,8 +3,12 @@
 use super::run::Outcome;
 use std::{
     env, fmt,
-    process::Command,
-    sync::atomic::{AtomicU64, Ordering},
+    io::Read,
+    process::{Command, Output, Stdio},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -14,6 +18,9 @@ const SEED: &str = "INKPOT_SIM_SEED";
 const QUIET: &str = "INKPOT_SIM_QUIET";
 /// Before what a child tells its parent.
 const SUMMARY: &str = "sim-summary:";
+
+/// A seed takes less than a second.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What a process told of its seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub struct Child {
     pub lines: u64,
     /// Appends that were acknowledged.
     pub acked: u64,
+    /// Operations that were done.
+    pub operations: u64,
     /// What was wrong.
     pub faults: Vec<String>,
 }
@@ -36,23 +45,59 @@ impl Child {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "one_seed", "--ignored", "--nocapture", "--test-threads=1"]);
         command.env(SEED, seed.to_string()).env(QUIET, "1");
-        let output = command.output().unwrap();
+        let output = within(command, LONGEST);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut child =
-            Self { passed: output.status.success(), digest: String::new(), lines: 0, acked: 0, faults: Vec::new() };
+        let mut child = Self {
+            passed: output.status.success(),
+            digest: String::new(),
+            lines: 0,
+            acked: 0,
+            operations: 0,
+            faults: Vec::new(),
+        };
         for line in text.lines().filter_map(|line| line.split_once(SUMMARY)).map(|(_, line)| line.trim()) {
             match line.split_once(' ') {
                 Some(("digest", digest)) => child.digest = digest.to_owned(),
                 Some(("lines", lines)) => child.lines = lines.parse().unwrap(),
                 Some(("acked", acked)) => child.acked = acked.parse().unwrap(),
+                Some(("operations", operations)) => child.operations = operations.parse().unwrap(),
                 _ => child.faults.push(line.to_owned()),
             }
         }
         if !child.passed && child.faults.is_empty() {
+            child.faults.push(format!("{}", output.status));
             child.faults.push(String::from_utf8_lossy(&output.stderr).into_owned());
         }
         child
     }
+}
+
+/// Runs a command, and ends it when it has taken too long: a simulation whose time stands still never ends by itself.
+fn within(mut command: Command, longest: Duration) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (end, ended) = mpsc::channel::<()>();
+    let id = i32::try_from(child.id()).unwrap();
+    let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let watch = thread::spawn(move || {
+        if ended.recv_timeout(longest) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // SAFETY: a child of ours that nobody has waited for yet.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::kill(id, libc::SIGKILL);
+            }
+        }
+    });
+    let errors = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stderr.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let mut output = Vec::new();
+    stdout.read_to_end(&mut output).unwrap();
+    let stderr = errors.join().unwrap();
+    drop(end);
+    watch.join().unwrap();
+    Output { status: child.wait().unwrap(), stdout: output, stderr }
 }
 
 /// The seed that this process is to run.
@@ -70,6 +115,7 @@ pub fn tell(seed: u64, outcome: &Outcome) {
     println!("\n{SUMMARY} digest {:08x}", outcome.trace.digest());
     println!("{SUMMARY} lines {}", lines.len());
     println!("{SUMMARY} acked {}", outcome.acked);
+    println!("{SUMMARY} operations {}", outcome.operations);
     outcome.faults.iter().for_each(|fault| println!("{SUMMARY} {fault}"));
 }
 
@@ -83,6 +129,7 @@ pub struct Campaign {
 pub struct Report {
     seeds: u64,
     acked: u64,
+    operations: u64,
     took: Duration,
     /// Seeds that failed, with what was wrong.
     pub failed: Vec<(u64, Vec<String>)>,
@@ -122,6 +169,7 @@ impl Campaign {
         Report {
             seeds: self.seeds,
             acked: done.iter().map(|(_, child)| child.acked).sum(),
+            operations: done.iter().map(|(_, child)| child.operations).sum(),
             took: begin.elapsed(),
             failed: done
                 .into_iter()
@@ -138,9 +186,10 @@ fn replay(seed: u64) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seeds, acked, took, failed } = self;
+        let Self { seeds, acked, operations, took, failed } = self;
         let rate = *seeds as f64 / took.as_secs_f64().max(0.001);
-        writeln!(f, "sim: {seeds} seeds, {acked} appends acknowledged, {rate:.1} seeds/s, {} failed", failed.len())?;
+        write!(f, "sim: {seeds} seeds, {acked} appends acknowledged, {operations} operations done, ")?;
+        writeln!(f, "{rate:.1} seeds/s, {} failed", failed.len())?;
         for (seed, faults) in failed {
             writeln!(f, "seed {seed}: {faults:?}\n  {}", replay(*seed))?;
         }

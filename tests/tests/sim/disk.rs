@@ -6,7 +6,27 @@ use inkpot_wal::fs::{
     faulty::FaultyFs,
     memory::{Loss, MemoryFs},
 };
-use std::{io, sync::Arc};
+use std::{cell::Cell, io, sync::Arc, time::Duration};
+
+/// Nobody stands still for longer: what had to come to an end would not within the time of a simulation.
+const LONGEST: Duration = Duration::from_secs(4);
+
+thread_local! {
+    /// How long each call takes, and whether only syncs do.
+    static SLOW: Cell<(Duration, bool)> = const { Cell::new((Duration::ZERO, false)) };
+    /// What the calls since the last look should have taken.
+    static TOOK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// From now on each call that changes the disk takes so long; or each sync only.
+pub fn slow_down(each: Duration, syncs: bool) {
+    SLOW.set((each, syncs));
+}
+
+/// How long the calls since the last look took.
+pub fn took() -> Duration {
+    TOOK.take().min(LONGEST)
+}
 
 /// A machine's disk, over its lives.
 #[derive(Debug)]
@@ -67,7 +87,12 @@ struct TracedVolume {
 
 fn note<T>(trace: &Trace, call: impl FnOnce() -> String, done: io::Result<T>) -> io::Result<T> {
     let outcome = done.as_ref().map_or_else(|error| error.to_string(), |_| "ok".to_owned());
-    trace.note(format!("disk {}: {outcome}", call()));
+    let call = call();
+    let (each, syncs) = SLOW.get();
+    if !syncs || call.starts_with("sync") {
+        TOOK.set(TOOK.get() + each);
+    }
+    trace.note(format!("disk {call}: {outcome}"));
     done
 }
 

@@ -1,6 +1,6 @@
 //! What happens in a simulation: all of it drawn from its seed.
 
-use inkpot_client::Durability;
+use inkpot_client::{Admission, Durability};
 use inkpot_tests::checker::Producer;
 use inkpot_wal::fs::{
     faulty::{FaultKind, Op},
@@ -14,7 +14,7 @@ const EIO: i32 = libc::EIO;
 const ENOSPC: i32 = libc::ENOSPC;
 
 /// A simulation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// All files that are written.
     pub files: Vec<String>,
@@ -22,8 +22,12 @@ pub struct Plan {
     pub producers: Vec<Writing>,
     /// Those who write without.
     pub alone: Vec<Writing>,
-    /// What a reader reads, and how often.
-    pub reads: usize,
+    /// Those who do things to files as a whole.
+    pub operators: Vec<Operating>,
+    /// Those of the other tenant, which has little room.
+    pub flooders: Vec<Writing>,
+    /// What each reader reads, and how often.
+    pub readers: Vec<usize>,
     /// Faults, with the time of each.
     pub faults: Vec<(Duration, Fault)>,
     /// Delay of messages.
@@ -51,6 +55,21 @@ pub struct Writing {
     pub begin: Duration,
     /// How probably a life ends in the middle.
     pub vanishes: f64,
+    /// What it does at a limit.
+    pub admission: Admission,
+}
+
+/// What a client does to files as a whole.
+#[derive(Clone, Debug)]
+pub struct Operating {
+    /// Where all else is drawn from.
+    pub seed: u64,
+    /// Paths that it works on; those of the producers and others.
+    pub paths: Vec<String>,
+    /// How many operations.
+    pub operations: usize,
+    /// When it begins.
+    pub begin: Duration,
 }
 
 impl Writing {
@@ -101,6 +120,22 @@ pub enum Fault {
         /// How long.
         time: Duration,
     },
+    /// The connections that a client has lead nowhere from now on, in one direction or both; new ones work.
+    Cut {
+        /// Which client.
+        client: usize,
+        /// To the server, from the server.
+        ways: (bool, bool),
+    },
+    /// Calls of the disk take so long, for so long.
+    Slow {
+        /// Only syncs.
+        syncs: bool,
+        /// Each call.
+        each: Duration,
+        /// How long.
+        time: Duration,
+    },
     /// One call of the disk fails: the `nth` of this kind from now on.
     Disk {
         /// Its kind.
@@ -125,20 +160,60 @@ impl Plan {
     /// What this seed stands for.
     pub fn of(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
-        let files: Vec<String> = (0..rng.random_range(1..5)).map(|n| format!("dir-{}/f{n}.log", n % 2)).collect();
+        // Some files are rotated.
+        let name =
+            |rng: &mut SmallRng, n| format!("dir-{}/{}{n}.log", n % 2, if rng.random_bool(0.3) { 'r' } else { 'f' });
+        let files: Vec<String> = (0..rng.random_range(1..5)).map(|n| name(&mut rng, n)).collect();
         let lasts = Duration::from_millis(rng.random_range(1_000..5_000));
         let power_fails = rng.random_bool(0.7);
         let producers = producers(&mut rng, &files);
         let alone = (0..rng.random_range(0..3)).map(|n| writing(&mut rng, &files, &format!("alone-{n}"), 1)).collect();
-        let clients = producers.len();
+        let operators = operators(&mut rng, &files);
+        let flooders = if rng.random_bool(0.25) { flooders(&mut rng) } else { Vec::new() };
+        let readers: Vec<usize> = (0..rng.random_range(1..3)).map(|_| rng.random_range(0..15)).collect();
+        let plan = Self { files, producers, alone, operators, flooders, readers, ..Self::default() };
+        let clients = plan.clients();
         let count = if rng.random_bool(0.1) { 0 } else { rng.random_range(1..10) };
         let mut faults: Vec<_> =
             (0..count).map(|_| (lasts.mul_f64(rng.random()), fault(&mut rng, clients, power_fails))).collect();
         faults.sort_by_key(|(at, _)| *at);
         let slowest = *[2, 5, 20, 100].choose(&mut rng).unwrap_or(&2);
         let latency = (Duration::from_millis(0), Duration::from_millis(slowest));
-        Self { files, producers, alone, reads: rng.random_range(0..15), faults, latency }
+        Self { faults, latency, ..plan }
     }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        let writing = self.producers.len() + self.alone.len() + self.flooders.len();
+        writing + self.operators.len() + self.readers.len()
+    }
+}
+
+/// Mostly a few, on some of the files: what nobody operates on is judged more strictly.
+fn operators(rng: &mut SmallRng, files: &[String]) -> Vec<Operating> {
+    if rng.random_bool(0.25) {
+        return Vec::new();
+    }
+    let mut paths: Vec<String> = files.iter().filter(|_| rng.random_bool(0.6)).cloned().collect();
+    paths.extend((0..rng.random_range(1..4)).map(|n| format!("dir-{}/o{n}.log", n % 2)));
+    let operator = |rng: &mut SmallRng| Operating {
+        seed: rng.random(),
+        paths: paths.clone(),
+        operations: rng.random_range(1..12),
+        begin: Duration::from_millis(rng.random_range(1..1_500)),
+    };
+    (0..rng.random_range(1..4)).map(|_| operator(rng)).collect()
+}
+
+/// Many at once, with more than their tenant may have in flight.
+fn flooders(rng: &mut SmallRng) -> Vec<Writing> {
+    let files: Vec<String> = (0..3).map(|n| format!("flood/f{n}.log")).collect();
+    let flooder = |rng: &mut SmallRng, n| {
+        let admission = if rng.random() { Admission::Reject } else { Admission::Wait };
+        let writing = writing(rng, &files, &format!("flood-{n}"), 1);
+        Writing { admission, window: 50, most_bytes: 16_000, ..writing }
+    };
+    (0..rng.random_range(2..5)).map(|n| flooder(rng, n)).collect()
 }
 
 fn producers(rng: &mut SmallRng, files: &[String]) -> Vec<Writing> {
@@ -150,6 +225,11 @@ fn producers(rng: &mut SmallRng, files: &[String]) -> Vec<Writing> {
             let begin = first.begin + Duration::from_millis(rng.random_range(1..2_000));
             let producer = Producer { epoch: rng.random_range(2..4), ..first.producer.clone() };
             producers.push(Writing { seed: rng.random(), producer, begin, ..first.clone() });
+        }
+        if rng.random_bool(0.2) {
+            // The same program runs twice: the later one takes over, the earlier one still has its connection.
+            let begin = first.begin + Duration::from_millis(rng.random_range(1..2_000));
+            producers.push(Writing { seed: rng.random(), begin, ..first.clone() });
         }
         producers.push(first);
     }
@@ -167,6 +247,7 @@ fn writing(rng: &mut SmallRng, files: &[String], id: &str, epoch: u64) -> Writin
         most_bytes: *[64, 1_000, 16_000].choose(rng).unwrap_or(&64),
         begin: Duration::from_millis(rng.random_range(1..500)),
         vanishes: *[0.0, 0.3, 0.8].choose(rng).unwrap_or(&0.0),
+        admission: Admission::Wait,
     }
 }
 
@@ -178,17 +259,23 @@ fn fault(rng: &mut SmallRng, clients: usize, power_fails: bool) -> Fault {
     let down = Duration::from_millis(rng.random_range(1..1_500));
     let client = rng.random_range(0..clients);
     let time = Duration::from_millis(rng.random_range(1..3_000));
-    match rng.random_range(0..10) {
+    match rng.random_range(0..12) {
         0..2 => Fault::Crash { loss: loss(rng, power_fails), down },
         2..5 => Fault::CrashAtCall { after: rng.random_range(0..200), loss: loss(rng, power_fails), down },
-        5 => {
-            let ways = *[(true, true), (true, false), (false, true)].choose(rng).unwrap_or(&(true, true));
-            Fault::Partition { client, ways, time }
-        }
+        5 => Fault::Partition { client, ways: ways(rng), time },
         6 => Fault::Hold { client, time },
         7..9 => disk_fault(rng),
+        9 => Fault::Cut { client, ways: ways(rng) },
+        10 => {
+            let each = Duration::from_millis(*[1, 10, 200, 2_000].choose(rng).unwrap_or(&1));
+            Fault::Slow { syncs: rng.random(), each, time }
+        }
         _ => Fault::Full { room: rng.random_range(0..100_000), time },
     }
+}
+
+fn ways(rng: &mut SmallRng) -> (bool, bool) {
+    *[(true, true), (true, false), (false, true)].choose(rng).unwrap_or(&(true, true))
 }
 
 fn disk_fault(rng: &mut SmallRng) -> Fault {

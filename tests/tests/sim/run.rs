@@ -2,11 +2,13 @@
 //! the clients, and judges.
 
 use super::{
-    clients::{self, Notebook},
-    disk::Disk,
-    pinned,
+    clients,
+    disk::{self, Disk},
+    net,
+    notebook::Notebook,
+    operators, pinned,
     plan::{Fault, Plan},
-    server,
+    readers, server,
     trace::Trace,
 };
 use inkpot_tests::checker::{self, Content, Contents, Event};
@@ -43,6 +45,8 @@ pub struct Outcome {
     pub faults: Vec<String>,
     /// How many appends were acknowledged.
     pub acked: usize,
+    /// How many operations on files as a whole were done.
+    pub operations: usize,
 }
 
 /// Runs a seed. On a thread that runs no other: its clock and randomness are simulated from here on.
@@ -52,28 +56,34 @@ pub fn run(seed: u64) -> Outcome {
     pinned::pin(seed);
     let plan = Plan::of(seed);
     let trace = Trace::default();
-    let notebook = Notebook::new(trace.clone());
-    let mut world = World::new(seed, plan, trace.clone(), notebook.clone());
+    let notebooks = server::TENANTS.map(|(_, token, _)| Notebook::new(trace.clone(), token));
+    let mut world = World::new(seed, plan, trace.clone(), notebooks.clone());
     let mut faults = Vec::new();
     if let Err(error) = world.run() {
         faults.push(error);
     } else {
-        match world.contents() {
-            Ok(contents) => {
-                let violations = checker::check(&notebook.history(), &contents);
-                faults.extend(violations.iter().map(ToString::to_string));
+        for (tenant, notebook) in notebooks.iter().enumerate() {
+            match world.contents(tenant) {
+                Ok(contents) => {
+                    let violations = checker::check(&notebook.history(), &contents);
+                    faults.extend(violations.iter().map(ToString::to_string));
+                }
+                Err(error) => faults.push(error),
             }
-            Err(error) => faults.push(error),
         }
     }
+    faults.extend(notebooks.iter().flat_map(Notebook::faults));
     drop(world);
     let panics = panics.load(Ordering::Relaxed);
     if panics > 0 {
         faults.push(format!("{panics} panics"));
     }
-    let events = notebook.history().events;
-    let acked = events.iter().filter(|event| matches!(event, Event::Acked { .. })).count();
-    Outcome { trace, faults, acked }
+    let count = |is: fn(&Event) -> bool| {
+        notebooks.iter().map(|notebook| notebook.history().events.iter().filter(|event| is(event)).count()).sum()
+    };
+    let acked = count(|event| matches!(event, Event::Acked { .. }));
+    let operations = count(|event| matches!(event, Event::Done { .. }));
+    Outcome { trace, faults, acked, operations }
 }
 
 /// A task that panics tells nobody: it is found here.
@@ -93,6 +103,7 @@ enum Step {
     Reach(usize, (bool, bool)),
     Release(usize),
     Room,
+    Fast,
     Heal,
 }
 
@@ -102,18 +113,20 @@ struct World {
     disk: Rc<RefCell<Disk>>,
     stop: Rc<Notify>,
     trace: Trace,
-    notebook: Notebook,
+    /// Of each tenant.
+    notebooks: [Notebook; 2],
     /// By time.
     steps: VecDeque<(Duration, Step)>,
     /// Stop when the disk has done so many calls.
     crash_at: Option<(u64, Loss, Duration)>,
     is_down: bool,
-    found: Rc<RefCell<Contents>>,
+    /// Of each tenant.
+    found: Rc<RefCell<[Contents; 2]>>,
     seed: u64,
 }
 
 impl World {
-    fn new(seed: u64, plan: Plan, trace: Trace, notebook: Notebook) -> Self {
+    fn new(seed: u64, plan: Plan, trace: Trace, notebooks: [Notebook; 2]) -> Self {
         let (least, most) = plan.latency;
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -127,28 +140,22 @@ impl World {
         let stop = Rc::new(Notify::new());
         let (of_server, stopped) = (Rc::clone(&disk), Rc::clone(&stop));
         sim.host(server::NAME, move || server::run(Rc::clone(&of_server), Rc::clone(&stopped)));
-        for (number, writing) in plan.producers.iter().enumerate() {
-            sim.client(name(number), clients::produce(notebook.clone(), writing.clone()));
-        }
-        for (number, writing) in plan.alone.iter().enumerate() {
-            sim.client(format!("alone-{number}"), clients::append_alone(notebook.clone(), writing.clone()));
-        }
-        sim.client("reader", clients::read(notebook.clone(), plan.files.clone(), plan.reads, seed));
+        add_clients(&mut sim, &plan, &notebooks, seed);
         let mut steps: Vec<_> = plan.faults.iter().map(|(at, fault)| (*at, Step::Begin(fault.clone()))).collect();
         steps.push((HEALED, Step::Heal));
         let steps = steps.into();
         let found = Rc::default();
-        Self { sim, plan, disk, stop, trace, notebook, steps, crash_at: None, is_down: false, found, seed }
+        Self { sim, plan, disk, stop, trace, notebooks, steps, crash_at: None, is_down: false, found, seed }
     }
 
     /// Until all clients are done, the files are read, and the server has stopped.
     fn run(&mut self) -> Result<(), String> {
         while !self.step()? || !self.steps.is_empty() {}
-        let (notebook, files, found) = (self.notebook.clone(), self.plan.files.clone(), Rc::clone(&self.found));
+        let (notebooks, found, number) = (self.notebooks.clone(), Rc::clone(&self.found), self.plan.clients());
         self.sim.client("judge", async move {
-            for file in files {
-                if let Some((generation, read)) = clients::read_whole(&notebook, &file).await {
-                    found.borrow_mut().insert(file, Content { generation, read, plain: Vec::new() });
+            for (tenant, notebook) in notebooks.iter().enumerate() {
+                for (file, generation, read) in readers::read_all(notebook, number).await {
+                    found.borrow_mut()[tenant].insert(file, Content { generation, read, plain: Vec::new() });
                 }
             }
             Ok(())
@@ -191,6 +198,7 @@ impl World {
             Step::Reach(client, ways) => self.reach(client, ways),
             Step::Release(client) => self.sim.release(name(client), server::NAME),
             Step::Room => self.disk.borrow().memory().set_capacity(ROOM),
+            Step::Fast => disk::slow_down(Duration::ZERO, false),
             Step::Heal => self.heal(),
         }
     }
@@ -218,6 +226,11 @@ impl World {
                 self.sim.hold(name(client), server::NAME);
                 self.later(now + time, Step::Release(client));
             }
+            Fault::Cut { client, ways } => net::cut(client, ways),
+            Fault::Slow { syncs, each, time } => {
+                disk::slow_down(each, syncs);
+                self.later(now + time, Step::Fast);
+            }
             Fault::Disk { op, path, nth, kind } => {
                 self.disk.borrow().faulty().fail(op, path, When::Nth(nth), kind);
             }
@@ -240,7 +253,7 @@ impl World {
         let seed = self.seed ^ u64::try_from(now.as_nanos()).unwrap_or_default();
         self.disk.borrow_mut().stop(loss, seed);
         if loss != Loss::All {
-            self.notebook.note(Event::PowerLost);
+            self.notebooks.iter().for_each(|notebook| notebook.note(Event::PowerLost));
         }
         self.sim.crash(server::NAME);
         self.later(now + down, Step::Start);
@@ -262,6 +275,7 @@ impl World {
 
     /// Nothing goes wrong any more; a server that has not come to its crash stops now.
     fn heal(&mut self) {
+        disk::slow_down(Duration::ZERO, false);
         let disk = self.disk.borrow();
         disk.memory().set_capacity(ROOM);
         disk.faulty().clear();
@@ -271,16 +285,59 @@ impl World {
         }
     }
 
-    /// What Read gave, beside the plain files of the stopped server.
-    fn contents(&self) -> Result<Contents, String> {
-        let mut contents = self.found.borrow().clone();
+    /// What Read gave, beside the plain files of the stopped server: there are no others.
+    fn contents(&self, tenant: usize) -> Result<Contents, String> {
+        let mut contents = self.found.borrow()[tenant].clone();
         let disk = self.disk.borrow();
-        for (file, content) in &mut contents {
-            let path = format!("{}/{file}", server::FILES);
-            content.plain = read_all(disk.memory() as &dyn FileSystem, &path)
-                .map_err(|error| format!("{path} cannot be read from the disk: {error}"))?;
+        let (fs, folder) = (disk.memory() as &dyn FileSystem, format!("files/{}", server::TENANTS[tenant].0));
+        let mut plain = Vec::new();
+        walk(fs, &folder, &mut plain).map_err(|error| format!("{folder} cannot be read from the disk: {error}"))?;
+        for path in plain {
+            let file = path.strip_prefix(&folder).unwrap_or_default().trim_start_matches('/');
+            let content = contents.get_mut(file).ok_or_else(|| format!("{path} is on the disk, and not listed"))?;
+            content.plain = read_all(fs, &path).map_err(|error| format!("{path} cannot be read: {error}"))?;
         }
         Ok(contents)
+    }
+}
+
+/// The files below a folder.
+fn walk(fs: &dyn FileSystem, folder: &str, found: &mut Vec<String>) -> std::io::Result<()> {
+    if fs.metadata(folder).is_err() {
+        return Ok(());
+    }
+    for entry in fs.read_dir(folder)? {
+        let path = format!("{folder}/{}", entry.name);
+        if entry.is_dir { walk(fs, &path, found)? } else { found.push(path) }
+    }
+    Ok(())
+}
+
+/// Each has a number, by which faults name it.
+fn add_clients(sim: &mut Sim, plan: &Plan, notebooks: &[Notebook; 2], seed: u64) {
+    let [main, flood] = notebooks;
+    let mut numbers = 0..;
+    let mut next = || numbers.next().unwrap_or_default();
+    for (notebook, writing) in
+        plan.producers.iter().map(|it| (main, it)).chain(plan.flooders.iter().map(|it| (flood, it)))
+    {
+        let number = next();
+        sim.client(name(number), clients::produce(notebook.clone(), number, writing.clone()));
+    }
+    for writing in &plan.alone {
+        let number = next();
+        sim.client(name(number), clients::append_alone(main.clone(), number, writing.clone()));
+    }
+    for operating in &plan.operators {
+        let number = next();
+        sim.client(name(number), operators::operate(main.clone(), number, operating.clone()));
+    }
+    let paths = plan.operators.first().map_or(&plan.files, |operating| &operating.paths);
+    let files: Vec<String> = plan.files.iter().chain(paths).cloned().collect();
+    for times in &plan.readers {
+        let number = next();
+        let seed = seed.wrapping_add(number as u64);
+        sim.client(name(number), readers::read(main.clone(), number, files.clone(), *times, seed));
     }
 }
 

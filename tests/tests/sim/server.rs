@@ -1,10 +1,14 @@
 //! The simulated server: all of `inkpotd` but its listener, its disk and its signals.
 
-use super::{disk::Disk, net};
+use super::{
+    disk::{self, Disk},
+    net,
+};
 use inkpot_server::{
-    config::{Checkpoint, Config},
-    host::Host,
+    config::{Checkpoint, Config, Tenant, TenantOverrides, token_sha256},
+    host::{Host, Slowness},
     node::{Data, Node},
+    policy::{Pattern, Policy, Rotate},
     telemetry::Telemetry,
 };
 use std::{cell::RefCell, rc::Rc, time::Duration};
@@ -16,8 +20,9 @@ pub const NAME: &str = "server";
 /// Where its clients find it.
 pub const ENDPOINT: &str = "http://server:7411";
 const PORT: u16 = 7411;
-/// The tenant of everybody, and the folder of its files.
-pub const FILES: &str = "files/default";
+/// A tenant: its name, its token, and whether it has little room.
+pub const TENANTS: [(&str, &str, bool); 2] =
+    [("main", "the token of the main tenant", false), ("flood", "the token of the other tenant", true)];
 /// How long whoever watches over the process takes to start it again.
 const START_AGAIN: Duration = Duration::from_millis(50);
 
@@ -34,6 +39,20 @@ fn config() -> Config {
     config.limits.record_bytes = 16 << 10;
     config.limits.append_bytes = 16 << 10;
     config.producers.remembered = 4;
+    config.default_policies = vec![Policy {
+        pattern: Pattern::parse("**/r*.log").expect("a pattern"),
+        rotate: Rotate { size: Some(4 << 10), ..Rotate::default() },
+        ..Policy::default()
+    }];
+    for (name, token, is_poor) in TENANTS {
+        let limits = TenantOverrides {
+            writes_in_flight: is_poor.then_some(8),
+            bytes_in_flight: is_poor.then_some(16 << 10),
+            ..TenantOverrides::default()
+        };
+        let tenant = Tenant { token_sha256: vec![token_sha256(token)], limits, ..Tenant::default() };
+        config.tenants.insert(name.to_owned(), tenant);
+    }
     config
 }
 
@@ -48,7 +67,7 @@ pub async fn run(disk: Rc<RefCell<Disk>>, stop: Rc<Notify>) -> turmoil::Result {
         }
     };
     let listener = TcpListener::bind(("0.0.0.0", PORT)).await?;
-    let node = Node::start(config, data, Host::Tasks, &Telemetry::off())?;
+    let node = Node::start(config, data, Host::Tasks(Slowness(disk::took)), &Telemetry::off())?;
     let mut server = tokio::spawn(node.serve(net::incoming(listener)));
     tokio::select! {
         biased;
