@@ -12,12 +12,7 @@ use inkpot_tests::{
         wait,
     },
 };
-use std::{
-    fs,
-    path::PathBuf,
-    process::Output,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Output, time::Duration};
 use tonic::Code;
 
 const BOUND: Duration = Duration::from_secs(60);
