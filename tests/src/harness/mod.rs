@@ -8,6 +8,7 @@ pub mod gate;
 pub mod honest;
 pub mod http2;
 pub mod load;
+pub mod lossy;
 pub mod memory;
 pub mod operate;
 pub mod process;
@@ -17,6 +18,7 @@ pub mod session;
 pub mod tool;
 pub mod upload;
 pub mod wait;
+pub mod witness;
 
 use inkpot_proto::{
     error::{Detail, code},

@@ -272,6 +272,18 @@ impl Server {
         }
     }
 
+    /// Starts the process again, on the same folder and port, and does not wait for it: it may be about to die. What can
+    /// wait for it is [`Server::restart`], which kills it first.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn restart_unawaited(&mut self) {
+        self.kill9();
+        let mut command = command(&self.setup, &self.home, self.address, &self.setup.args);
+        self.child = command.stdout(Stdio::null()).spawn().expect("inkpotd can be started");
+        collect_into(self.child.stderr.take(), Arc::clone(&self.stderr));
+    }
+
     /// The token that [`Server::client`] shows: the first one of the setup.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
