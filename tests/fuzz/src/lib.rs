@@ -1,8 +1,8 @@
 //! Fuzz targets: each takes bytes as they could come from a peer, a disk or an operator, and panics if something that must
 //! hold does not. What holds for all of them: no panic, and no more memory than a bound that grows with the input.
 //!
-//! `tests/targets.rs` runs them: as ordinary tests over the kept corpus and random inputs for a moment each, and for as long
-//! as wanted with `tests/run fuzz --seconds N`, on the stable toolchain.
+//! `tests/targets.rs` runs them: as ordinary tests over the kept corpus and random inputs for a moment each, and under
+//! libFuzzer, led by coverage, for as long as wanted with `tests/run fuzz --seconds N`; both on the stable toolchain.
 
 mod config;
 mod edits;

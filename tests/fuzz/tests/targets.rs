@@ -1,5 +1,5 @@
 //! Runs the fuzz targets. As ordinary tests: over `__fuzz__/TARGET/corpus`, which is kept, and random inputs for a moment
-//! each; `tests/run fuzz` gives each of them longer.
+//! each. `tests/run fuzz` builds them with libFuzzer as the engine, which ends the process when its time is over.
 
 use bolero::check;
 use inkpot_fuzz as targets;
