@@ -78,11 +78,13 @@ impl Shared {
     }
 
     /// The answer to an append.
-    fn answered(&self, append: AppendId, answer: Result<inkpot_client::Ack, Error>) -> Result<(), Error> {
+    fn answered(&self, attempt: Attempt, answer: Result<inkpot_client::Ack, Error>) -> Result<(), Error> {
+        let Attempt { append, sent } = attempt;
         match answer {
             Ok(ack) => {
                 let level = if ack.level == Durability::Written { Level::Written } else { Level::Synced };
-                self.note(Event::Acked { append, offset: ack.first_offset, level, generation: ack.generation });
+                let inkpot_client::Ack { first_offset: offset, generation, duplicate, .. } = ack;
+                self.note(Event::Acked { append, offset, level, generation, duplicate, sent });
                 self.acked.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
@@ -94,6 +96,14 @@ impl Shared {
             }
         }
     }
+}
+
+/// An attempt to have an append done.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    append: AppendId,
+    /// The event with which it began.
+    sent: usize,
 }
 
 /// A load that runs.
@@ -269,10 +279,10 @@ impl Hand {
         self.shared.note(Event::Opened { file: path, producer: self.producer.clone(), last_seq, asked });
         let mut waiting = VecDeque::new();
         let written = self.write(&writer, last_seq, &mut waiting).await;
-        for (id, receipt) in waiting {
+        for (attempt, receipt) in waiting {
             let answer = receipt.await;
             // The first error is the one that says why.
-            let _ = self.shared.answered(id, answer);
+            let _ = self.shared.answered(attempt, answer);
         }
         written?;
         writer.finish().await.map(|_| ())
@@ -282,20 +292,21 @@ impl Hand {
         &mut self,
         writer: &Writer,
         done: u64,
-        waiting: &mut VecDeque<(AppendId, Receipt)>,
+        waiting: &mut VecDeque<(Attempt, Receipt)>,
     ) -> Result<(), Error> {
         let mut next = usize::try_from(done).unwrap_or(usize::MAX);
         loop {
             while waiting.len() < self.shared.shape.window && (next < self.ids.len() || !self.shared.ends()) {
-                let id = self.append(next);
-                let data = {
+                let append = self.append(next);
+                let (attempt, data) = {
                     let mut history = self.shared.history();
-                    history.events.push(Event::Sent(id));
-                    Bytes::from(history.appends[id].data.clone())
+                    history.events.push(Event::Sent(append));
+                    let attempt = Attempt { append, sent: history.events.len() - 1 };
+                    (attempt, Bytes::from(history.appends[append].data.clone()))
                 };
                 match writer.append(vec![data]).await {
-                    Ok(receipt) => waiting.push_back((id, receipt)),
-                    Err(error) => return self.shared.answered(id, Err(error)),
+                    Ok(receipt) => waiting.push_back((attempt, receipt)),
+                    Err(error) => return self.shared.answered(attempt, Err(error)),
                 }
                 next += 1;
                 if self.random.random_bool(0.3) {
@@ -304,8 +315,8 @@ impl Hand {
                     tokio::time::sleep(Duration::from_micros(rest)).await;
                 }
             }
-            let Some((id, receipt)) = waiting.pop_front() else { return Ok(()) };
-            self.shared.answered(id, receipt.await)?;
+            let Some((attempt, receipt)) = waiting.pop_front() else { return Ok(()) };
+            self.shared.answered(attempt, receipt.await)?;
         }
     }
 
@@ -339,8 +350,8 @@ async fn read_file(shared: &Shared, client: &Client, file: &str, offset: i64) ->
     let mut pieces = std::pin::pin!(client.files().read(file, ReadOptions { offset, ..ReadOptions::default() }));
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        let (file, generation, offset) = (file.to_owned(), piece.generation, piece.offset);
-        shared.note(Event::Read { file, generation, offset, data: piece.data.to_vec(), asked });
+        let (file, generation, offset, end) = (file.to_owned(), piece.generation, piece.offset, piece.end_offset);
+        shared.note(Event::Read { file, generation, offset, data: piece.data.to_vec(), end, asked });
     }
     Ok(())
 }
