@@ -39,8 +39,8 @@ async fn make_file(server: &Server, bytes: usize) {
 async fn readers_with_a_zero_window_hold_a_bounded_piece_each() {
     const CONNECTIONS: usize = 4;
     const FILE_BYTES: usize = 64 * MIB;
-    /// A few pieces of 256 KiB each: on its way to HTTP/2, behind that, and in hand; and the thread that reads one.
-    const OF_A_READER: usize = 2 * MIB;
+    /// A few small pieces: on their way to HTTP/2, behind that, and in hand. They grow only as they are taken.
+    const OF_A_READER: usize = MIB / 2;
     let server = Server::start(honest::setup());
     make_file(&server, FILE_BYTES).await;
     let honest = Honest::start(&server).await;
