@@ -31,8 +31,10 @@ pub const DEFAULT_PAGE_SIZE: u32 = 1_000;
 /// HTTP/2 maximum frame size of both sides, in bytes: on a bare stream 1 MiB measured 1.2 to 2.0 times the default.
 pub const HTTP2_FRAME_BYTES: u32 = 1 << 20;
 /// HTTP/2 window of a stream, in bytes.
-pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// HTTP/2 window of a connection, in bytes.
-pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// HTTP/2 window of a connection, in bytes. The HTTP/2 library ends a connection on which too many small frames wait to be
+/// read: each of less than 256 bytes counts as what it lacks of that, and half of this window is the bound. At 32 times
+/// the window of a stream, one that stands still may be full of the smallest appends (15 bytes).
+pub const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 /// Port that the server listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 7411;

@@ -65,7 +65,7 @@ pub async fn run(config: Config, telemetry: &Telemetry) -> Result<(), StartError
     let data = open_data(&config)?;
     let config = with_room_for_descriptors(config, data.shards);
     let is_development = config.development();
-    let incoming = tcp(listener, &config.limits);
+    let incoming = tcp(listener, &config.limits, telemetry.doors());
     let node = Node::start(config, data, Host::Threads, telemetry)?;
     say_hello(is_development, address, metrics_address);
     let mut server = tokio::spawn(node.serve(incoming));

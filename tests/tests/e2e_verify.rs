@@ -203,3 +203,26 @@ async fn tenant_learns_of_its_own_files_alone() {
     let red = verify(&server, &[]).await.exit(0).text();
     assert!(red.starts_with("1 files verified"), "{red}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_files_of_others_are_named_unknown_and_unpublished_uploads_are_counted() {
+    let server = Server::start(Setup::default());
+    write(&server, "d/ours").await;
+    let put = ["put", "-", "d/upload", "--leave-open", "--producer", "u"];
+    let _ = Tool::at(&server, put).run(CONTENT).exit(0);
+    fs::write(server.plain("d/theirs"), "theirs").unwrap();
+    fs::write(server.plain("d/ours.zst"), "no compressed file of ours").unwrap();
+    fs::create_dir(server.plain("e")).unwrap();
+    fs::write(server.plain("e/other"), "theirs").unwrap();
+    let named = verify(&server, &[]).await.exit(0).text();
+    let unknown: Vec<&str> =
+        named.lines().filter_map(|line| line.split_once(": unknown").map(|(path, _)| path)).collect();
+    assert_eq!(unknown, ["d/ours.zst", "d/theirs", "e/other"], "{named}");
+    assert!(named.contains("1 files verified") && named.contains("0 damaged; 3 unknown; 1 in staging"), "{named}");
+    let below = verify(&server, &["d/t", "--output", "json"]).await.exit(0).json_lines();
+    assert_eq!((&below[0]["path"], &below[0]["damage"]), (&"d/theirs".into(), &"unknown".into()), "{below:?}");
+    assert_eq!(below[1]["unknown"], 1, "{below:?}");
+    let _ = Tool::at(&server, ["adopt", "d/theirs"]).run("").exit(0);
+    let named = verify(&server, &["d/t"]).await.exit(0).text();
+    assert!(named.starts_with("1 files verified, 6 bytes; 0 damaged"), "{named}");
+}

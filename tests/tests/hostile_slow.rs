@@ -1,16 +1,18 @@
 //! Connections that say nothing, too little, or one byte after the other: each has a time, and is closed after it.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::{WriteRequest, write_request::Frame as Ask};
+use inkpot_proto::v1::{ReadRequest, WriteRequest, write_request::Frame as Ask};
 use inkpot_tests::{
     RawSession, Server,
     harness::{
+        PATIENCE,
         honest::{self, HOSTILE_TOKEN, Honest},
         http2::{self, Raw, code, flag, frame, kind},
         session::{open, unary},
+        wait,
     },
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const WRITE: &str = "/inkpot.v1.WriteService/Write";
 /// Time that the servers here give: enough for an honest client on a machine that is busy with other tests.
@@ -24,14 +26,8 @@ fn server(limit: &str) -> Server {
 }
 
 /// Sends one byte after the other, and panics if the server takes them all.
-async fn dribble(mut raw: Raw, bytes: &[u8]) -> http2::End {
-    for byte in bytes {
-        if raw.send(&[*byte]).await.is_err() {
-            return raw.end().await;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    panic!("the server waits for slow bytes")
+async fn dribble(raw: Raw, bytes: &[u8]) -> http2::End {
+    raw.send_slowly(PAUSE, bytes.iter().map(|byte| vec![*byte])).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,4 +122,36 @@ async fn peer_that_answers_no_ping_is_closed_with_its_session() {
     raw.until("the answer to the open", |frame| frame.kind == kind::DATA).await;
     // Asked after 30 s, and given 10 s to answer.
     raw.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_whose_socket_takes_nothing_is_closed_at_the_frame_deadline() {
+    let server = Server::start(honest::setup().config(&format!("[limits]\nframe = {TIME:?}\nreads = 1")));
+    let mut hostile = RawSession::start(server.client_as(Some(HOSTILE_TOKEN))).await.unwrap();
+    hostile.opened(open(1, "large")).await;
+    for seq in 1..=16 {
+        hostile.write(1, seq, "x".repeat(1 << 20)).await.unwrap();
+    }
+    let honest = Honest::start(&server).await;
+    // Windows of HTTP/2 for everything, and none of TCP.
+    let window = i32::MAX as u32;
+    let mut deaf = Raw::start_deaf(&server, &[(http2::INITIAL_WINDOW_SIZE, window)]).await;
+    deaf.send(&frame(kind::WINDOW_UPDATE, 0, 0, &(window - 65_535).to_be_bytes())).await.unwrap();
+    let request = ReadRequest { path: "large".into(), ..ReadRequest::default() };
+    deaf.send(&http2::call(1, "/inkpot.v1.FileService/Read", HOSTILE_TOKEN)).await.unwrap();
+    deaf.send(&http2::data(1, &request, flag::END_STREAM)).await.unwrap();
+    let head = deaf.until("the head of the answer", |frame| frame.kind == kind::HEADERS).await;
+    assert_eq!(head.flags & flag::END_STREAM, 0, "it has the only place of a reader");
+    let begun = Instant::now();
+    let read = async || {
+        let request = ReadRequest { path: "honest.log".into(), ..ReadRequest::default() };
+        server.files().read(request).await.is_ok()
+    };
+    assert!(!read().await, "no other place is there");
+    wait::until_async("the place comes back", PATIENCE, read).await;
+    // Not for a ping without an answer, which takes 40 s.
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    honest.goes_on().await;
+    honest.finish(&server).await;
+    drop(deaf);
 }

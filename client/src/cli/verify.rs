@@ -26,9 +26,11 @@ What is wrong:
   changed     another program wrote to it, or put something else in its place
   rotten      it holds other bytes, and nobody wrote to it: the disk did not keep them
   unreadable  the disk does not give its bytes
+  unknown     a plain file that the service does not know: another program put it there, or a repair gave up what was
+              known of it; `inkpot adopt` takes it. This alone is no reason for an exit status
 
 How:
-  Only damaged files are shown, a line each, and a summary in the last line. Nothing is changed.
+  Only damaged and unknown files are shown, a line each, and a summary in the last line. Nothing is changed.
   The server reads from the disk, and rests to leave it to writes (keeper.pause). Files may be written to meanwhile.";
 
 /// Hold plain files against their checksums
@@ -82,6 +84,19 @@ impl fmt::Display for Damaged {
     }
 }
 
+/// A file that the service does not know, as the tool shows it.
+#[derive(Debug, Serialize)]
+struct Unknown {
+    path: String,
+    damage: &'static str,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: the service has no such file", self.path, self.damage)
+    }
+}
+
 /// What all of it came to.
 #[derive(Debug, Default, Serialize)]
 struct Sum {
@@ -90,6 +105,8 @@ struct Sum {
     damaged: u64,
     without_checksum: u64,
     unsettled: u64,
+    unknown: u64,
+    staged: u64,
 }
 
 impl Sum {
@@ -98,18 +115,26 @@ impl Sum {
         self.bytes += step.bytes;
         self.without_checksum += step.without_checksum;
         self.unsettled += step.unsettled;
+        self.unknown += step.unknown;
+        self.staged += step.staged;
     }
 }
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { files, bytes, damaged, without_checksum, unsettled } = self;
+        let Self { files, bytes, damaged, without_checksum, unsettled, unknown, staged } = self;
         write!(f, "{files} files verified, {bytes} bytes; {damaged} damaged")?;
         if *without_checksum > 0 {
             write!(f, "; {without_checksum} without a known checksum")?;
         }
         if *unsettled > 0 {
             write!(f, "; {unsettled} did not stand still")?;
+        }
+        if *unknown > 0 {
+            write!(f, "; {unknown} unknown")?;
+        }
+        if *staged > 0 {
+            write!(f, "; {staged} in staging (uploads that are not published), not looked at")?;
         }
         Ok(())
     }
@@ -139,11 +164,15 @@ async fn verify(files: &Files, format: Format, prefix: &str, bar: &ProgressBar, 
             sum.damaged += 1;
             bar.suspend(|| output::answer_now(format, &Damaged::from(damaged)))?;
         }
+        if !last.unknown_path.is_empty() {
+            let path = std::mem::take(&mut last.unknown_path);
+            bar.suspend(|| output::answer_now(format, &Unknown { path, damage: "unknown" }))?;
+        }
         let (bytes, damaged) = (units::human(sum.bytes + last.bytes), sum.damaged);
         bar.set_message(format!("{} files verified, {bytes}; {damaged} damaged", sum.files + last.files));
     }
     sum.add(&last);
-    if last.files == 0 && !prefix.is_empty() {
+    if last.files == 0 && last.unknown == 0 && !prefix.is_empty() {
         return Err(Failure::new(Exit::NotFound, format!("no file has a path that begins with {prefix:?}")));
     }
     Ok(())

@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
-use tokio::sync::{Notify, Semaphore, futures::Notified};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, futures::Notified};
 
 /// What an append is charged at least, in bytes: its place in queues costs memory too.
 pub const MIN_CHARGE_BYTES: u64 = 256;
@@ -80,6 +80,8 @@ pub struct Tenant {
     bytes_limit: u64,
     writes: Semaphore,
     bytes: Semaphore,
+    reads_limit: u32,
+    reads: Arc<Semaphore>,
     memory: Arc<Memory>,
     waiting: AtomicU32,
 }
@@ -144,6 +146,8 @@ impl Admission {
             bytes_limit: limits.bytes_in_flight,
             writes: Semaphore::new(limits.writes_in_flight as usize),
             bytes: Semaphore::new(permits(limits.bytes_in_flight)),
+            reads_limit: limits.reads,
+            reads: Arc::new(Semaphore::new(limits.reads as usize)),
             memory: Arc::clone(&self.memory),
             waiting: AtomicU32::new(0),
         });
@@ -267,6 +271,14 @@ impl Tenant {
     pub fn in_flight(&self) -> (usize, usize) {
         let writes = (self.writes_limit as usize).saturating_sub(self.writes.available_permits());
         (writes, permits(self.bytes_limit).saturating_sub(self.bytes.available_permits()))
+    }
+
+    /// A place among those that read files of the tenant.
+    ///
+    /// # Errors
+    /// The limit `reads`, if as many are there.
+    pub fn admit_read(&self) -> Result<OwnedSemaphorePermit, u32> {
+        Arc::clone(&self.reads).try_acquire_owned().map_err(|_| self.reads_limit)
     }
 
     /// The value of a limit.

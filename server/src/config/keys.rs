@@ -128,7 +128,7 @@ pub(super) fn server(config: &mut Config) -> Vec<Key<'_>> {
     keys
 }
 
-fn limits(limits: &mut super::Limits) -> [Key<'_>; 16] {
+fn limits(limits: &mut super::Limits) -> [Key<'_>; 17] {
     use Field as F;
     [
         key("limits.record_bytes", F::Size(&mut limits.record_bytes, 1..=GIB)),
@@ -140,6 +140,7 @@ fn limits(limits: &mut super::Limits) -> [Key<'_>; 16] {
         key("limits.first_message", F::Span(&mut limits.first_message, MILLISECOND..=HOUR)),
         key("limits.deadline_max", F::Span(&mut limits.deadline_max, MILLISECOND..=HOUR)),
         key("limits.reads", F::Count(&mut limits.reads, 1..=1_000_000)),
+        key("limits.read_stall", F::Span(&mut limits.read_stall, MILLISECOND..=HOUR)),
         key("limits.connections", F::Count(&mut limits.connections, 1..=1_000_000)),
         key("limits.connections_per_address", F::Count(&mut limits.connections_per_address, 1..=1_000_000)),
         key("limits.handshake", F::Span(&mut limits.handshake, MILLISECOND..=HOUR)),
@@ -165,6 +166,7 @@ pub(super) fn tenant_defaults(limits: &mut TenantLimits) -> Vec<Key<'_>> {
     let mut keys = vec![
         key("tenant_defaults.writes_in_flight", F::Count(&mut limits.writes_in_flight, 1..=MAX_PERMITS)),
         key("tenant_defaults.bytes_in_flight", F::Size(&mut limits.bytes_in_flight, 1..=TIB)),
+        key("tenant_defaults.reads", F::Count(&mut limits.reads, 1..=1_000_000)),
         key("tenant_defaults.weight", F::Count(&mut limits.weight, 1..=1000)),
         key("tenant_defaults.stored_bytes", F::OptionalSize(&mut limits.stored_bytes, 1..=EIB)),
         key("tenant_defaults.files", F::OptionalCount(&mut limits.files, 1..=MAX_FILES)),
@@ -189,6 +191,7 @@ pub(super) fn tenant<'a>(name: &str, tenant: &'a mut Tenant) -> Vec<Key<'a>> {
         Key { path: table.child("token_sha256"), field: F::Tokens(&mut tenant.token_sha256) },
         of("writes_in_flight", F::OptionalCount(&mut limits.writes_in_flight, 1..=MAX_PERMITS)),
         of("bytes_in_flight", F::OptionalSize(&mut limits.bytes_in_flight, 1..=TIB)),
+        of("reads", F::OptionalCount(&mut limits.reads, 1..=1_000_000)),
         of("weight", F::OptionalCount(&mut limits.weight, 1..=1000)),
         of("stored_bytes", F::OptionalSize(&mut limits.stored_bytes, 1..=EIB)),
         of("files", F::OptionalCount(&mut limits.files, 1..=MAX_FILES)),

@@ -169,6 +169,9 @@ pub struct Limits {
     pub deadline_max: Duration,
     /// `Read` calls of the node that are being answered, 1 to 1 000 000. 4096.
     pub reads: u32,
+    /// How long a `Read` may be kept waiting by its client before it ends: nothing that was sent is taken. Having nothing
+    /// to send does not count. 1 ms to 1 h. 60 s.
+    pub read_stall: Duration,
     /// Connections of the node, 1 to 1 000 000; those beyond are closed at once, and so are those for which the process
     /// may not have the descriptors. 10 000.
     pub connections: u32,
@@ -176,7 +179,8 @@ pub struct Limits {
     pub connections_per_address: u32,
     /// How long a connection may take to send its first frame, 1 ms to 1 h. 10 s.
     pub handshake: Duration,
-    /// How long a frame, or a block of headers, may take from its first byte to its last, 1 ms to 1 h. 60 s.
+    /// How long a frame, or a block of headers, may take from its first byte to its last, and how long a connection may
+    /// take none of the bytes that are sent to it, 1 ms to 1 h. 60 s.
     pub frame: Duration,
     /// How long a connection may be there without a call, 1 ms to 7 d. 5 min.
     pub connection_idle: Duration,
@@ -224,6 +228,8 @@ pub struct TenantLimits {
     pub writes_in_flight: u32,
     /// Payload of those, at least `limits.append_bytes`. 64 MiB.
     pub bytes_in_flight: u64,
+    /// `Read` calls that are being answered, 1 to 1 000 000. 1024.
+    pub reads: u32,
     /// Share of a busy shard, relative to other tenants, 1 to 1000. 1.
     pub weight: u32,
     /// Bytes of its files and uploads, uncompressed, at least `limits.append_bytes` and at most 1 EiB. Not set: no limit.
@@ -253,6 +259,8 @@ pub struct TenantOverrides {
     pub writes_in_flight: Option<u32>,
     /// As [`TenantLimits::bytes_in_flight`].
     pub bytes_in_flight: Option<u64>,
+    /// As [`TenantLimits::reads`].
+    pub reads: Option<u32>,
     /// As [`TenantLimits::weight`].
     pub weight: Option<u32>,
     /// As [`TenantLimits::stored_bytes`].
@@ -319,6 +327,7 @@ impl Config {
         TenantLimits {
             writes_in_flight: own.writes_in_flight.unwrap_or(defaults.writes_in_flight),
             bytes_in_flight: own.bytes_in_flight.unwrap_or(defaults.bytes_in_flight),
+            reads: own.reads.unwrap_or(defaults.reads),
             weight: own.weight.unwrap_or(defaults.weight),
             stored_bytes: own.stored_bytes.or(defaults.stored_bytes),
             files: own.files.or(defaults.files),
@@ -366,6 +375,7 @@ impl Default for Config {
             tenant_defaults: TenantLimits {
                 writes_in_flight: 65_536,
                 bytes_in_flight: 64 * MIB,
+                reads: 1024,
                 weight: 1,
                 stored_bytes: None,
                 files: None,
@@ -392,6 +402,7 @@ impl Default for Limits {
             first_message: Duration::from_secs(10),
             deadline_max: Duration::from_secs(300),
             reads: 4096,
+            read_stall: Duration::from_secs(60),
             connections: 10_000,
             connections_per_address: 4096,
             handshake: Duration::from_secs(10),

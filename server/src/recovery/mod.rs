@@ -191,6 +191,21 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
     Ok((recovered, Unapplied { unsynced, aside, volume }))
 }
 
+/// Whether the log and a catalog are of one moment: every frame builds on what the catalog and the frames before it have.
+/// Changes nothing on disk.
+///
+/// # Errors
+/// Why the shard cannot be recovered.
+pub(crate) fn check(ground: &Ground<'_>, catalog: &Catalog) -> Result<(), RecoveryError> {
+    let progress = catalog.progress()?;
+    let survey = Survey::read(ground.fs.as_ref(), ground.number, progress.mark, None)?;
+    let mut fold = Fold::new(ground, catalog, progress.running)?;
+    survey.replay::<RecoveryError>(ground.fs.as_ref(), |frame| {
+        let sequence = frame.header.sequence;
+        decode(&frame.payload, sequence, |record| fold.take(record, sequence))
+    })
+}
+
 fn decode(
     payload: &::bytes::Bytes,
     sequence: u64,

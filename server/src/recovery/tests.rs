@@ -12,5 +12,6 @@ mod idle;
 mod machine;
 mod model;
 mod power_loss;
+mod repair;
 mod script;
 mod whole;

@@ -15,6 +15,7 @@ use crate::{
     catalog::{Catalog, CatalogError, Changes},
     config::Config,
     datadir::{self, DataDir, DataDirError},
+    recovery::RecoveryError,
     shard::codec::Undecodable,
 };
 use inkpot_wal::{WalError, fs::FileSystem};
@@ -40,6 +41,9 @@ pub enum RepairError {
     /// A frame that can be read holds what this version does not know.
     #[error("a frame of the log cannot be understood; a newer version may have written it")]
     Record(#[from] Undecodable),
+    /// What a start of the shard would meet.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// A copy, or a file in staging.
     #[error("{path} failed")]
     File {
@@ -70,6 +74,16 @@ pub enum Ending {
 /// See [`RepairError`]. A repair that was cut short can be done again.
 pub fn run(config: &Config, yes: bool, out: &mut dyn Write) -> Result<Ending, RepairError> {
     let fs: Arc<dyn FileSystem> = Arc::new(datadir::claim_existing(&config.data_dir)?);
+    repair(&fs, config, yes, out)
+}
+
+/// [`run`] on a data folder that is ours.
+pub(crate) fn repair(
+    fs: &Arc<dyn FileSystem>,
+    config: &Config,
+    yes: bool,
+    out: &mut dyn Write,
+) -> Result<Ending, RepairError> {
     let shards = DataDir::look(fs.as_ref(), &config.data_dir)?.shards;
     let mut tell = |words: String| {
         let told = writeln!(out, "{words}").and_then(|()| out.flush());
@@ -77,7 +91,7 @@ pub fn run(config: &Config, yes: bool, out: &mut dyn Write) -> Result<Ending, Re
     };
     let (mut plans, mut beyond) = (Vec::new(), 0);
     for shard in 0..shards {
-        match plan::look(fs.as_ref(), shard)? {
+        match plan::look(fs, config, shard)? {
             Survey::Whole => tell(format!("shard {shard}: its log and its catalog can be read"))?,
             Survey::Damaged(plan) => {
                 tell(plan.to_string())?;
@@ -94,7 +108,7 @@ pub fn run(config: &Config, yes: bool, out: &mut dyn Write) -> Result<Ending, Re
         return Ok(if beyond > 0 { Ending::Beyond } else { Ending::Told });
     }
     for plan in &plans {
-        carry_out(&fs, config, plan)?;
+        carry_out(fs, config, plan)?;
         tell(format!("shard {}: repaired; what was given up is kept in {}", plan.shard, plan.aside))?;
     }
     if !plans.is_empty() {

@@ -2,10 +2,12 @@
 
 use super::{RepairError, aside};
 use crate::{
-    apply::{plain::displaced, view::staged_path},
+    apply::{plain::displaced, registry::Registry, view::staged_path},
     catalog::{Catalog, CatalogError},
     commit::driver::chain,
+    config::Config,
     datadir::layout,
+    recovery::{self, Ground, RecoveryError},
     shard::{
         ids::{FileId, FileKey},
         record::{self, Part, Record},
@@ -19,6 +21,7 @@ use inkpot_wal::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fmt, io,
+    sync::Arc,
 };
 
 /// Files that are named one by one; of the others it is said how many they are.
@@ -59,13 +62,22 @@ struct Lost {
 }
 
 /// Looks at a shard.
-pub(super) fn look(fs: &dyn FileSystem, shard: u32) -> Result<Survey, RepairError> {
+pub(super) fn look(shared: &Arc<dyn FileSystem>, config: &Config, shard: u32) -> Result<Survey, RepairError> {
+    let fs = shared.as_ref();
     let looked = Catalog::open_scratch(fs, shard).and_then(|catalog| Ok((catalog.progress()?, catalog)));
     let (progress, catalog) = match looked {
         Ok(looked) => looked,
         Err(error) => return Ok(Survey::Beyond(beyond(shard, &error))),
     };
-    let Some(cut) = Cut::find(fs, shard, progress.mark)? else { return Ok(Survey::Whole) };
+    let Some(cut) = Cut::find(fs, shard, progress.mark)? else {
+        let registry = Registry::default();
+        let ground = Ground { number: shard, fs: shared, config, registry: &registry };
+        return match recovery::check(&ground, &catalog) {
+            Ok(()) => Ok(Survey::Whole),
+            Err(error) if error.is_damage() => Ok(Survey::Beyond(misfit(shard, &error))),
+            Err(error) => Err(error.into()),
+        };
+    };
     let aside = aside::free_name(fs, shard)?;
     let (staged, lost) = (Vec::new(), BTreeMap::new());
     let mut plan = Plan { shard, cut, aside, staged, lost, set_steps: 0 };
@@ -102,13 +114,24 @@ fn without_bytes(record: Record) -> Record {
     }
 }
 
+/// What an operator can do about what is not repaired.
+const WAY_OUT: &str = "Nothing of this shard is changed by --repair. What is possible: restore the whole data folder from a backup of one \
+     moment; or keep this folder, start on a new one, copy what is below files/ into it, and take the files with `inkpot \
+     adopt -r`: the plain files hold everything up to the last checkpoint, and most of what came after it. Producers, \
+     generations and unpublished uploads are lost then.";
+
 fn beyond(shard: u32, error: &CatalogError) -> String {
     format!(
         "shard {shard}: {}\n  A catalog cannot be made again from the log, which holds only what came after the last \
-         checkpoint. Nothing of this shard is changed by --repair. What is possible: restore the whole data folder from a \
-         backup of one moment; or keep this folder, start on a new one, copy what is below files/ into it, and take the \
-         files with `inkpot adopt -r`: the plain files hold everything up to the last checkpoint, and most of what came \
-         after it. Producers, generations and unpublished uploads are lost then.",
+         checkpoint. {WAY_OUT}",
+        chain(error)
+    )
+}
+
+fn misfit(shard: u32, error: &RecoveryError) -> String {
+    format!(
+        "shard {shard}: {}\n  Its log and its catalog can be read each for itself, and do not fit: they may be of different \
+         moments, or of different folders. {WAY_OUT}",
         chain(error)
     )
 }
@@ -221,6 +244,13 @@ impl fmt::Display for Plan {
                 "  kept: what the catalog has, up to frame {mark}, and frames {} to {kept_through}",
                 mark + 1
             )?,
+        }
+        if unreadable + readable == 0 {
+            writeln!(
+                f,
+                "  given up: nothing; only the frame is broken that says that an epoch began, and it is made again"
+            )?;
+            return write!(f, "  copies of damaged segments and of the catalog: {aside}");
         }
         writeln!(
             f,

@@ -4,7 +4,7 @@ use super::{
     Services,
     convert::{self, file as checks},
     layers::Deadline,
-    read::{self, Reader},
+    read::{self, Pieces, Reader},
     tenant_of,
 };
 use crate::shard::{
@@ -19,7 +19,6 @@ use inkpot_proto::{
     v1::{self, file_service_server::FileService},
 };
 use std::sync::Arc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// Paths of a page after which it ends early, in bytes: so that the largest page still fits into a message.
@@ -89,15 +88,15 @@ impl Files {
 
 #[tonic::async_trait]
 impl FileService for Files {
-    type ReadStream = ReceiverStream<Result<v1::ReadResponse, Status>>;
+    type ReadStream = Pieces;
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let tenant = tenant_of(&request)?;
         let deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
         let request = checks::read(request.get_ref())?;
-        let (reader, chunks) = Reader::new(Arc::clone(&self.0), tenant, request)?;
+        let (reader, pieces) = Reader::new(Arc::clone(&self.0), tenant, request)?;
         self.0.tasks.spawn(reader.run(deadline));
-        Ok(Response::new(ReceiverStream::new(chunks)))
+        Ok(Response::new(pieces))
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {

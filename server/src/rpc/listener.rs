@@ -7,10 +7,12 @@ mod connection;
 mod frames;
 mod meter;
 mod places;
+mod socket;
 
 use connection::Connection;
 use futures_util::stream::{self, Stream};
 use places::Places;
+use socket::{LINGER, Socket};
 use std::{
     convert::Infallible,
     fmt,
@@ -23,7 +25,10 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::config::Limits;
+use crate::{
+    config::Limits,
+    telemetry::{ConnectionLimit, Doors},
+};
 
 /// How long the listener rests after it could not accept, for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -31,7 +36,11 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The connections of a listener, for ever. Those beyond a limit are closed before anything is read from them.
-pub fn tcp(listener: TcpListener, limits: &Limits) -> impl Stream<Item = Result<Connection, Infallible>> + use<> {
+pub fn tcp(
+    listener: TcpListener,
+    limits: &Limits,
+    doors: Doors,
+) -> impl Stream<Item = Result<Connection, Infallible>> + use<> {
     let door = Door {
         listener,
         places: Places::new(limits.connections, limits.connections_per_address),
@@ -40,8 +49,9 @@ pub fn tcp(listener: TcpListener, limits: &Limits) -> impl Stream<Item = Result<
             frame: limits.frame,
             idle: limits.connection_idle,
             control_frames_per_second: limits.control_frames_per_second,
+            linger: LINGER,
         },
-        complaints: Arc::default(),
+        complaints: Arc::new(Complaints { doors, state: Mutex::default() }),
     };
     stream::unfold(door, |door| async move {
         let connection = door.next().await;
@@ -56,6 +66,7 @@ struct Bounds {
     frame: Duration,
     idle: Duration,
     control_frames_per_second: u32,
+    linger: Duration,
 }
 
 struct Door {
@@ -85,14 +96,17 @@ impl Door {
     fn admit(&self, tcp: TcpStream, peer: SocketAddr) -> Option<Connection> {
         let place = match self.places.take(canonical(peer.ip())) {
             Ok(place) => place,
-            Err(limit) => {
-                self.complaints.tell(format_args!("connection from {peer} closed at once: {limit} are open"));
+            Err((limit, most)) => {
+                let name = limit.name();
+                self.complaints.refuse(limit);
+                self.complaints.tell(format_args!("connection from {peer} closed at once: {name} = {most} are open"));
                 return None;
             }
         };
         // One that has gone already ends at its first read.
         let _ = tcp.set_nodelay(true);
-        Some(Connection::new(tcp, peer, place, self.bounds, Arc::clone(&self.complaints)))
+        let socket = Socket::new(tcp, place, self.bounds.linger);
+        Some(Connection::new(socket, peer, self.bounds, Arc::clone(&self.complaints)))
     }
 }
 
@@ -107,13 +121,21 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted | Kind::TimedOut)
 }
 
-/// Tells of what was refused without letting anybody fill the log.
+/// Counts what was refused, and tells of it without letting anybody fill the log.
 #[derive(Debug, Default)]
-struct Complaints(Mutex<(Option<Instant>, u64)>);
+struct Complaints {
+    doors: Doors,
+    /// When something was told last, and how much was not since then.
+    state: Mutex<(Option<Instant>, u64)>,
+}
 
 impl Complaints {
+    fn refuse(&self, limit: ConnectionLimit) {
+        self.doors.refuse(limit);
+    }
+
     fn tell(&self, what: fmt::Arguments<'_>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, untold) = &mut *state;
         if last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
             *untold += 1;

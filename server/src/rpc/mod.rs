@@ -28,7 +28,7 @@ pub use verify::Admin;
 pub use write::Writes;
 
 use crate::{
-    admission::Admission,
+    admission::{Admission, Tenant},
     audit::AuditLog,
     config::Config,
     host::Host,
@@ -153,14 +153,22 @@ impl Services {
         })
     }
 
-    /// The right to be one of the readers of the node.
-    fn admit_read(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        Arc::clone(&self.reads).try_acquire_owned().map_err(|_| {
+    /// The right to be one of the readers of a tenant and of the node.
+    fn admit_read(&self, tenant: &Tenant) -> Result<[OwnedSemaphorePermit; 2], Refused> {
+        let of_tenant = tenant.admit_read().map_err(|most| {
+            let message = format!(
+                "tenant {}: reads = {most} files are being read; end some, or raise the limit of the tenant",
+                tenant.name
+            );
+            Refused::new(ErrorReason::QuotaExceeded, message).with_limit("reads")
+        })?;
+        let of_node = Arc::clone(&self.reads).try_acquire_owned().map_err(|_| {
             let limit = "limits.reads";
             let message =
                 format!("{limit} = {} files are being read; end some, or raise the limit", self.config.limits.reads);
             Refused::new(ErrorReason::QuotaExceeded, message).with_limit(limit)
-        })
+        })?;
+        Ok([of_tenant, of_node])
     }
 
     fn refuse_if_draining(&self) -> Result<(), Refused> {

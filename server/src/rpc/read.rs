@@ -4,29 +4,27 @@
 mod bytes;
 mod fate;
 mod find;
+mod outlet;
+
+pub use outlet::Pieces;
 
 use super::{Services, convert::file as checks, draining};
 use crate::{
     admission::Tenant,
     apply::view::{Chunk, FileView},
+    config::units::show_duration,
     shard::ids::FileKey,
 };
 use ::bytes::Bytes;
 use fate::Fate;
 use inkpot_proto::{
     error::Refused,
-    limits::READ_CHUNK_BYTES,
     path::TenantName,
     v1::{self, ErrorReason, Transition},
 };
+use outlet::{Outlet, Pace, Stalled};
 use std::{io, pin::pin, sync::Arc};
-use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
-    time::{self, Instant},
-};
-use tonic::Status;
-
-type Answer = Result<v1::ReadResponse, Status>;
+use tokio::time::{self, Instant};
 
 /// Reads a file for a client.
 #[derive(Debug)]
@@ -34,10 +32,26 @@ pub(super) struct Reader {
     services: Arc<Services>,
     key: FileKey,
     request: checks::ReadRequest,
-    client: mpsc::Sender<Answer>,
+    client: Outlet,
     tenant: Arc<Tenant>,
-    /// The place among the readers of the node.
-    _place: OwnedSemaphorePermit,
+}
+
+/// Why a reader ends before its time.
+enum End {
+    Refused(Refused),
+    Stalled,
+}
+
+impl From<Refused> for End {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<Stalled> for End {
+    fn from(Stalled: Stalled) -> Self {
+        Self::Stalled
+    }
 }
 
 /// How far a reader is.
@@ -53,26 +67,27 @@ struct Place {
     left: u64,
     /// Where to stop, unless the reader stays.
     stop: u64,
+    pace: Pace,
 }
 
 impl Reader {
     /// A reader, and where its pieces come out.
     ///
     /// # Errors
-    /// As many are there as the node may have.
+    /// As many are there as the tenant or the node may have.
     pub(super) fn new(
         services: Arc<Services>,
         tenant: TenantName,
         request: checks::ReadRequest,
-    ) -> Result<(Self, mpsc::Receiver<Answer>), Refused> {
-        let place = services.admit_read()?;
-        let (client, chunks) = mpsc::channel(1);
+    ) -> Result<(Self, Pieces), Refused> {
         let owner = services.admission.tenant(&tenant);
+        let places = services.admit_read(&owner)?;
+        let (client, pieces) = Outlet::new(services.config.limits.read_stall, places);
         let key = FileKey { tenant, path: request.path.clone() };
-        Ok((Self { services, key, request, client, tenant: owner, _place: place }, chunks))
+        Ok((Self { services, key, request, client, tenant: owner }, pieces))
     }
 
-    /// Reads until everything is sent, the client is gone, or the time of the call is over.
+    /// Reads until everything is sent, the client is gone or takes nothing, or the time of the call is over.
     pub(super) async fn run(self, deadline: Option<Instant>) {
         let passed = async {
             match deadline {
@@ -80,18 +95,41 @@ impl Reader {
                 None => std::future::pending().await,
             }
         };
-        let end = tokio::select! {
-            end = self.send_file() => end,
-            () = self.client.closed() => Ok(()),
-            () = passed => Err(Refused::new(ErrorReason::Deadline, "the deadline of the call has passed")),
+        let sending = async {
+            self.send_file().await?;
+            Ok(self.client.taken().await?)
         };
-        if let Err(refused) = end {
-            // A client that is gone needs no reason.
-            let _ = self.client.send(Err(refused.to_status())).await;
-        }
+        let end = tokio::select! {
+            end = sending => end,
+            () = self.client.closed() => Ok(()),
+            () = passed => Err(Refused::new(ErrorReason::Deadline, "the deadline of the call has passed").into()),
+        };
+        let status = match end {
+            Ok(()) => return,
+            Err(End::Stalled) => self.stalled().to_status(),
+            Err(End::Refused(refused)) => {
+                let status = refused.to_status();
+                // A client that is gone needs no reason.
+                match self.client.send(Err(status.clone())).await {
+                    Ok(_) => return,
+                    Err(Stalled) => status,
+                }
+            }
+        };
+        self.client.end(status);
     }
 
-    async fn send_file(&self) -> Result<(), Refused> {
+    fn stalled(&self) -> Refused {
+        let (limit, time) = ("limits.read_stall", show_duration(self.services.config.limits.read_stall));
+        let message = format!(
+            "{} of tenant {}: nothing that was sent was taken for {limit} = {time}; read on from where what came ends, or \
+             raise the limit",
+            self.key, self.tenant.name
+        );
+        Refused::new(ErrorReason::QuotaExceeded, message).with_limit(limit)
+    }
+
+    async fn send_file(&self) -> Result<(), End> {
         let mut place = self.begin().await?;
         let mut is_first = true;
         loop {
@@ -118,7 +156,7 @@ impl Reader {
             };
             let (len, end) = (chunk.data.len() as u64, chunk.end);
             if len > 0 || is_first {
-                self.send(&place, chunk, Transition::Unspecified).await;
+                self.send(&mut place, chunk, Transition::Unspecified).await?;
                 is_first = false;
             }
             place.offset += len;
@@ -138,11 +176,11 @@ impl Reader {
                 Fate::Left => self.wait_for_another(&mut place).await?,
                 _ if !self.request.follow => {
                     let message = format!("{} has no byte {}, although it is committed", self.key, place.offset);
-                    return Err(Refused::new(ErrorReason::Internal, message));
+                    return Err(Refused::new(ErrorReason::Internal, message).into());
                 }
                 _ => tokio::select! {
                     () = changed => {}
-                    () = self.services.drain.cancelled() => return Err(draining()),
+                    () = self.services.drain.cancelled() => return Err(draining().into()),
                 },
             }
         }
@@ -155,7 +193,7 @@ impl Reader {
             .map_err(|refused| Refused { message: format!("{}: {}", self.key, refused.message), ..refused })?;
         let stop = if self.request.follow { u64::MAX } else { end };
         let is_archive = fate::is_archive(&view, &self.key);
-        Ok(Place { view, is_archive, offset, end: None, left: self.request.limit, stop })
+        Ok(Place { view, is_archive, offset, end: None, left: self.request.limit, stop, pace: Pace::new() })
     }
 
     fn fate(&self, place: &Place) -> Fate {
@@ -168,41 +206,34 @@ impl Reader {
     }
 
     /// Goes over to what came after the content, and tells so.
-    async fn go_over(
-        &self,
-        place: &mut Place,
-        transition: Transition,
-        next: Option<Arc<FileView>>,
-    ) -> Result<(), Refused> {
+    async fn go_over(&self, place: &mut Place, transition: Transition, next: Option<Arc<FileView>>) -> Result<(), End> {
         let next = match next {
             Some(view) => Some(view),
             None => self.after(&place.view).await?,
         };
         let Some(view) = next else { return self.wait_for_another(place).await };
         self.go_to(place, view);
-        self.tell(place, transition).await;
-        Ok(())
+        self.tell(place, transition).await
     }
 
     /// Tells that the path leads nowhere, and waits for it to lead somewhere again.
-    async fn wait_for_another(&self, place: &mut Place) -> Result<(), Refused> {
-        self.tell(place, Transition::Deleted).await;
+    async fn wait_for_another(&self, place: &mut Place) -> Result<(), End> {
+        self.tell(place, Transition::Deleted).await?;
         let view = self.again().await?;
         self.go_to(place, view);
-        self.tell(place, Transition::Created).await;
-        Ok(())
+        self.tell(place, Transition::Created).await
     }
 
     /// Bytes cannot be read. Of content that is gone that is no wonder: a reader that stays goes on with what there is.
-    async fn lose(&self, place: &mut Place, error: &io::Error) -> Result<(), Refused> {
+    async fn lose(&self, place: &mut Place, error: &io::Error) -> Result<(), End> {
         let fate = self.fate(place);
         if matches!(fate, Fate::Present) || !bytes::is_displaced(error) {
-            return Err(bytes::refuse(&self.key, place.offset, error));
+            return Err(bytes::refuse(&self.key, place.offset, error).into());
         }
         if !self.request.follow {
             let message =
                 format!("{} was replaced, deleted or rotated away while it was read; read it again", self.key);
-            return Err(Refused::new(ErrorReason::GenerationChanged, message));
+            return Err(Refused::new(ErrorReason::GenerationChanged, message).into());
         }
         match fate {
             Fate::Replaced(next) | Fate::Rotated(next) => self.go_over(place, Transition::Replaced, next).await,
@@ -213,8 +244,8 @@ impl Reader {
     async fn chunk(&self, place: &Place) -> io::Result<Chunk> {
         let offset = place.offset;
         let stop = place.end.unwrap_or(u64::MAX).min(place.stop);
-        let most = (READ_CHUNK_BYTES as u64).min(place.left).min(stop - offset);
-        let most = usize::try_from(most).unwrap_or(READ_CHUNK_BYTES);
+        let most = place.left.min(stop - offset);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(place.pace.bytes());
         if most == 0 {
             return Ok(Chunk { data: Bytes::new(), end: place.view.state().committed });
         }
@@ -222,12 +253,12 @@ impl Reader {
     }
 
     /// Sends a transition without bytes.
-    async fn tell(&self, place: &Place, transition: Transition) {
+    async fn tell(&self, place: &mut Place, transition: Transition) -> Result<(), End> {
         let end = place.view.state().committed;
-        self.send(place, Chunk { data: Bytes::new(), end }, transition).await;
+        self.send(place, Chunk { data: Bytes::new(), end }, transition).await
     }
 
-    async fn send(&self, place: &Place, chunk: Chunk, transition: Transition) {
+    async fn send(&self, place: &mut Place, chunk: Chunk, transition: Transition) -> Result<(), End> {
         self.tenant.tally.read.add(chunk.data.len() as u64);
         let response = v1::ReadResponse {
             offset: place.offset,
@@ -236,8 +267,8 @@ impl Reader {
             end_offset: chunk.end,
             transition: transition.into(),
         };
-        // Whoever waits for this sees that the client is gone.
-        let _ = self.client.send(Ok(response)).await;
+        place.pace.sent(self.client.send(Ok(response)).await?);
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         ids::FileKey,
         outbox::{Ack, Event, OpenState},
     },
-    telemetry::Telemetry,
+    telemetry::{Doors, Telemetry},
 };
 use http::{Request, Response};
 use inkpot_proto::{
@@ -92,7 +92,7 @@ impl Fake {
         let health = tonic_health::server::health_reporter().1;
         let services = Arc::clone(&self.services);
         tokio::spawn(async move {
-            let incoming = super::tcp(listener, &services.config.limits);
+            let incoming = super::tcp(listener, &services.config.limits, Doors::default());
             super::serve_on(incoming, services, health, std::future::pending()).await.unwrap()
         });
         Endpoint::from_shared(address).unwrap().connect().await.unwrap()

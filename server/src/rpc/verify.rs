@@ -1,20 +1,26 @@
 //! AdminService: Verify, a call that goes through the files of a tenant one by one. One file, one piece and one page of
 //! names are in memory; whoever does not take what is told holds the call up, and whoever goes ends it.
 
-use super::{Services, convert::file as checks, draining, layers::Deadline, tenant_of};
+use super::{Services, adopt::walk::walk, convert::file as checks, draining, layers::Deadline, tenant_of};
 use crate::{
     apply::{
         verify::{Finding, Pace, Verdict, look},
-        view::FileView,
+        view::{COMPRESSED_SUFFIX, FileView, staged_path},
     },
-    shard::{ids::FileKey, listing::Entry},
+    datadir::layout,
+    shard::{
+        ids::{FileId, FileKey},
+        listing::Entry,
+    },
 };
 use inkpot_proto::{
     error::Refused,
     path::{FilePath, TenantName},
     v1::{self, ErrorReason, admin_service_server::AdminService},
 };
+use inkpot_wal::fs::parent;
 use std::{
+    io,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -134,11 +140,86 @@ impl Verifier {
                 }
             }
             if !is_more {
-                self.told.so_far.done = true;
-                self.tell(None).await;
-                return Ok(());
+                break;
             }
         }
+        self.find_unknown().await?;
+        self.told.so_far.staged = self.count_staged().await;
+        self.told.so_far.done = true;
+        self.tell(None, String::new()).await;
+        Ok(())
+    }
+
+    /// Looks for plain files that no path of ours leads to.
+    async fn find_unknown(&mut self) -> Result<(), Refused> {
+        let start = self.prefix.rsplit_once('/').map_or("", |(dir, _)| dir).to_owned();
+        if !start.is_empty() && FilePath::parse(&start).is_err() {
+            return Ok(());
+        }
+        let (prefix, mut last) = (self.prefix.clone(), String::new());
+        loop {
+            let (root, dir, after) = (format!("{}/{}", layout::FILES, self.tenant), start.clone(), last.clone());
+            let begun = Instant::now();
+            let walked = self.services.fs_call(move |fs| Ok(walk(fs, &root, &dir, &after, PAGE_FILES))).await;
+            let (found, is_more) = walked.map_err(|error| Refused::new(ErrorReason::Internal, error.to_string()))?;
+            last = found.last().map(|found| found.path.clone()).unwrap_or_default();
+            for found in found.into_iter().filter(|found| found.path.starts_with(&prefix)) {
+                if found.problem.is_some() || self.is_unknown(&found.path).await? {
+                    self.told.so_far.unknown += 1;
+                    self.tell(None, found.path).await;
+                } else if self.told.at.elapsed() >= TELL_EVERY {
+                    self.tell(None, String::new()).await;
+                }
+            }
+            if !is_more {
+                return Ok(());
+            }
+            // Half of the time is for everybody else.
+            time::sleep(begun.elapsed()).await;
+        }
+    }
+
+    /// Whether there is a plain file that a second look does not know either: one that is just being made is known soon.
+    async fn is_unknown(&self, path: &str) -> Result<bool, Refused> {
+        for look in 0..2 {
+            if look > 0 {
+                time::sleep(LOOK_AGAIN_AFTER).await;
+            }
+            if self.is_known(path).await? {
+                return Ok(false);
+            }
+        }
+        let plain = format!("{}/{}/{path}", layout::FILES, self.tenant);
+        Ok(self.services.fs_call(move |fs| fs.metadata(&plain)).await.is_ok())
+    }
+
+    async fn is_known(&self, path: &str) -> Result<bool, Refused> {
+        let compressed = path.strip_suffix(COMPRESSED_SUFFIX);
+        for (path, is_compressed) in [Some((path, false)), compressed.map(|path| (path, true))].into_iter().flatten() {
+            let Ok(path) = FilePath::parse(path) else { continue };
+            let key = FileKey { tenant: self.tenant.clone(), path };
+            match self.services.shard(&key).lookup(&key).await {
+                Ok(None) => {}
+                Ok(Some(view)) if is_compressed && view.state().compressed.is_none() => {}
+                Err(refused) if refused.reason != ErrorReason::BeingDecided => return Err(refused),
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn count_staged(&self) -> u64 {
+        if !self.prefix.is_empty() {
+            return 0;
+        }
+        let mut staged = 0;
+        for shard in self.services.shards.iter() {
+            let one = staged_path(&self.tenant, shard.number, FileId(0));
+            // Without any there may be no directory.
+            let entries: io::Result<_> = self.services.fs_call(move |fs| fs.read_dir(parent(&one))).await;
+            staged += entries.map_or(0, |entries| entries.iter().filter(|entry| !entry.is_dir).count()) as u64;
+        }
+        staged
     }
 
     async fn verify(&mut self, path: FilePath) -> Result<(), Refused> {
@@ -160,7 +241,7 @@ impl Verifier {
         };
         so_far.files += 1;
         if damaged.is_some() || self.told.at.elapsed() >= TELL_EVERY {
-            self.tell(damaged).await;
+            self.tell(damaged, String::new()).await;
         }
         Ok(())
     }
@@ -205,16 +286,16 @@ impl Verifier {
                     let looked = looked.map(|looked| looked.map_err(|_| draining()));
                     return looked.unwrap_or_else(|error| Err(Refused::new(ErrorReason::Internal, error.to_string())));
                 }
-                () = time::sleep_until(self.told.at + TELL_EVERY) => self.tell(None).await,
+                () = time::sleep_until(self.told.at + TELL_EVERY) => self.tell(None, String::new()).await,
             }
         }
     }
 
-    async fn tell(&mut self, damaged: Option<v1::DamagedFile>) {
+    async fn tell(&mut self, damaged: Option<v1::DamagedFile>, unknown_path: String) {
         self.told.so_far.bytes = self.pace.read.load(Ordering::Relaxed);
         self.told.at = Instant::now();
         // Whoever waits for this sees that the client is gone.
-        let _ = self.client.send(Ok(v1::VerifyResponse { damaged, ..self.told.so_far.clone() })).await;
+        let _ = self.client.send(Ok(v1::VerifyResponse { damaged, unknown_path, ..self.told.so_far.clone() })).await;
     }
 }
 

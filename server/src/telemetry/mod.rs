@@ -5,6 +5,7 @@
 
 mod calls;
 mod delivery;
+mod doors;
 mod export;
 mod instruments;
 pub mod logging;
@@ -16,6 +17,7 @@ mod tenants;
 pub mod trace;
 
 pub use calls::{Calls, status_name};
+pub use doors::{ConnectionLimit, Doors};
 pub use shards::{Cell, Distribution, ShardMetrics};
 pub use tenants::{Acked, Tally, Tenants, Usage};
 
@@ -127,6 +129,12 @@ impl Telemetry {
     #[must_use]
     pub fn calls(&self) -> Calls {
         Calls::new(&self.meter)
+    }
+
+    /// What connections that were refused are counted with.
+    #[must_use]
+    pub fn doors(&self) -> Doors {
+        Doors::new(&self.meter)
     }
 
     /// What waits for permits are measured with.

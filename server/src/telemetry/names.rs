@@ -115,6 +115,9 @@ metrics! {
     SESSIONS = Gauge "inkpot.sessions.active" ["{session}"] (TENANT)
         "Open sessions.";
 
+    CONNECTION_REFUSALS = Counter "inkpot.connections.refusals" ["{connection}"] (LIMIT)
+        "Connections that were refused, or closed later, by the limit that they passed; clients that were idle connect anew by themselves.";
+
     WRITES_USAGE = Gauge "inkpot.admission.writes.usage" ["{append}"] (TENANT)
         "Appends in flight: between admission and ack.";
     WRITES_LIMIT = Gauge "inkpot.admission.writes.limit" ["{append}"] (TENANT)

@@ -5,10 +5,12 @@ use super::{PATIENCE, server::Server, session::within};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+    net::{TcpSocket, TcpStream},
+    time::{sleep, timeout},
 };
 
+/// Bytes of a frame before what it carries.
+pub const HEAD_BYTES: usize = 9;
 /// What a client sends before anything else.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a server may take to have enough of a flood.
@@ -100,6 +102,19 @@ impl Raw {
         Self { tcp }
     }
 
+    /// As [`Raw::start`], with next to no room for what the server sends: it cannot send more until this reads.
+    pub async fn start_deaf(server: &Server, settings: &[(u16, u32)]) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a socket has a buffer");
+        let tcp = within(PATIENCE, "a connection", socket.connect(server.address()))
+            .await
+            .expect("the server takes connections");
+        let mut raw = Self { tcp };
+        raw.send(PREFACE).await.expect("a new connection takes bytes");
+        raw.send(&settings_frame(settings)).await.expect("a new connection takes bytes");
+        raw
+    }
+
     /// Connects, and says what a client has to say first.
     pub async fn start(server: &Server, settings: &[(u16, u32)]) -> Self {
         let mut raw = Self::connect(server).await;
@@ -171,20 +186,35 @@ impl Raw {
     ///
     /// # Panics
     /// If it does not have enough of it.
-    pub async fn flood(mut self, mut piece: impl FnMut() -> Vec<u8>) -> End {
+    pub async fn flood(self, piece: impl FnMut() -> Vec<u8>) -> End {
+        self.send_slowly(Duration::ZERO, std::iter::repeat_with(piece)).await
+    }
+
+    /// Sends pieces with a pause behind each, reading meanwhile, until the server closes.
+    ///
+    /// # Panics
+    /// If it takes all of them.
+    pub async fn send_slowly(mut self, pause: Duration, mut pieces: impl Iterator<Item = Vec<u8>>) -> End {
         let (mut reader, mut writer) = self.tcp.split();
         let writing = async {
-            while writer.write_all(&piece()).await.is_ok() {}
-            // What the server said last is still to be read.
-            std::future::pending::<()>().await;
+            loop {
+                let piece = pieces.next().expect("the server has enough of it before the end");
+                if writer.write_all(&piece).await.is_err() {
+                    // What the server said last is still to be read.
+                    return std::future::pending::<()>().await;
+                }
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
+            }
         };
-        let flooding = async {
+        let sending = async {
             tokio::select! {
                 end = read_to_end(&mut reader) => end,
                 () = writing => unreachable!(),
             }
         };
-        timeout(FLOOD_PATIENCE, flooding).await.expect("the server has enough of the flood")
+        timeout(FLOOD_PATIENCE, sending).await.expect("the server has enough of it")
     }
 }
 
@@ -205,7 +235,7 @@ async fn read_to_end(from: &mut (impl AsyncReadExt + Unpin)) -> End {
 
 /// `None` at the end, whether the server closed or reset the connection.
 async fn read_frame(from: &mut (impl AsyncReadExt + Unpin)) -> Option<Frame> {
-    let mut head = [0; 9];
+    let mut head = [0; HEAD_BYTES];
     from.read_exact(&mut head).await.ok()?;
     let [a, b, c, kind, flags, stream @ ..] = head;
     let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);

@@ -4,7 +4,7 @@
 //! decides. An inode that the server still has as a file of its own is never stamped: that is looked up by the id that it
 //! carries, behind everything that its shard was doing when the inode was opened.
 
-mod walk;
+pub(super) mod walk;
 
 use super::{
     Services,
@@ -199,7 +199,7 @@ impl Services {
         Ok(None)
     }
 
-    async fn fs_call<T: Send + 'static>(
+    pub(super) async fn fs_call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn FileSystem) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {

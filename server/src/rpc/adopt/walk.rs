@@ -6,11 +6,11 @@ use std::{io, ops::ControlFlow};
 
 /// Something in the tree that is no directory, or a directory that cannot be looked into.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(in crate::rpc) struct Found {
     /// Its path below the root of the tenant.
-    pub(super) path: String,
+    pub(in crate::rpc) path: String,
     /// Why the directory cannot be looked into.
-    pub(super) problem: Option<io::Error>,
+    pub(in crate::rpc) problem: Option<io::Error>,
 }
 
 /// Goes through the tree below `root`.
@@ -24,7 +24,13 @@ struct Walk<'a> {
 
 /// Up to `max` things at or below `start`, a directory below `root` (empty: `root` itself), whose path comes after `after`;
 /// and whether there are more.
-pub(super) fn walk(fs: &dyn FileSystem, root: &str, start: &str, after: &str, max: usize) -> (Vec<Found>, bool) {
+pub(in crate::rpc) fn walk(
+    fs: &dyn FileSystem,
+    root: &str,
+    start: &str,
+    after: &str,
+    max: usize,
+) -> (Vec<Found>, bool) {
     let mut walk = Walk { fs, root, after, max, found: Vec::new() };
     let is_more = walk.directory(start).is_break();
     (walk.found, is_more)

@@ -7,8 +7,9 @@ use super::{
     Bounds, Complaints,
     frames::{END_STREAM, Frames, Head, kind},
     meter::Meter,
-    places::Place,
+    socket::Socket,
 };
+use crate::telemetry::ConnectionLimit;
 use std::{
     collections::BTreeSet,
     io::{self, IoSlice},
@@ -19,7 +20,6 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -30,7 +30,7 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A connection that is watched.
 pub struct Connection {
-    tcp: TcpStream,
+    socket: Socket,
     peer: SocketAddr,
     bounds: Bounds,
     complaints: Arc<Complaints>,
@@ -45,44 +45,19 @@ pub struct Connection {
     /// Since when the client has been in the middle of something, or has had no call.
     midway_since: Option<Instant>,
     idle_since: Instant,
+    /// Since when it has taken nothing of what is to be written.
+    blocked_since: Option<Instant>,
     /// What ends it, once that is so, and whether the client was told.
-    verdict: Option<Verdict>,
+    verdict: Option<ConnectionLimit>,
     is_told: bool,
     timer: Pin<Box<Sleep>>,
-    _place: Place,
-}
-
-/// Why a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Silent,
-    SlowFrame,
-    Idle,
-    Flood,
-}
-
-impl Verdict {
-    fn limit(self) -> &'static str {
-        match self {
-            Self::Silent => "limits.handshake",
-            Self::SlowFrame => "limits.frame",
-            Self::Idle => "limits.connection_idle",
-            Self::Flood => "limits.control_frames_per_second",
-        }
-    }
 }
 
 impl Connection {
-    pub(super) fn new(
-        tcp: TcpStream,
-        peer: SocketAddr,
-        place: Place,
-        bounds: Bounds,
-        complaints: Arc<Complaints>,
-    ) -> Self {
+    pub(super) fn new(socket: Socket, peer: SocketAddr, bounds: Bounds, complaints: Arc<Complaints>) -> Self {
         let now = Instant::now();
         Self {
-            tcp,
+            socket,
             peer,
             bounds,
             complaints,
@@ -94,10 +69,10 @@ impl Connection {
             has_spoken: false,
             midway_since: None,
             idle_since: now,
+            blocked_since: None,
             verdict: None,
             is_told: false,
             timer: Box::pin(sleep_until(now + bounds.handshake)),
-            _place: place,
         }
     }
 
@@ -121,7 +96,7 @@ impl Connection {
             _ => {}
         }
         if self.meter.received(head, now) {
-            self.verdict.get_or_insert(Verdict::Flood);
+            self.verdict.get_or_insert(ConnectionLimit::ControlFrames);
         }
     }
 
@@ -144,13 +119,18 @@ impl Connection {
     }
 
     /// The next moment at which something will have taken too long, and what.
-    fn deadline(&self) -> Option<(Instant, Verdict)> {
+    fn deadline(&self) -> Option<(Instant, ConnectionLimit)> {
         if !self.has_spoken {
             // The timer was set when the connection began.
-            return Some((self.timer.deadline(), Verdict::Silent));
+            return Some((self.timer.deadline(), ConnectionLimit::Handshake));
         }
-        let frame = self.midway_since.map(|since| (since + self.bounds.frame, Verdict::SlowFrame));
-        let idle = self.open.is_empty().then(|| (self.idle_since + self.bounds.idle, Verdict::Idle));
+        let frame = self
+            .midway_since
+            .into_iter()
+            .chain(self.blocked_since)
+            .min()
+            .map(|since| (since + self.bounds.frame, ConnectionLimit::Frame));
+        let idle = self.open.is_empty().then(|| (self.idle_since + self.bounds.idle, ConnectionLimit::Idle));
         frame.into_iter().chain(idle).min_by_key(|(at, _)| *at)
     }
 
@@ -172,28 +152,26 @@ impl Connection {
         }
     }
 
-    /// Ends the connection if it has to end.
-    fn end(&mut self, cx: &mut Context<'_>) -> Option<io::Result<()>> {
+    /// Looks at the clock, and tells once why the connection has to end, if it has to.
+    fn end(&mut self, cx: &mut Context<'_>) -> Option<ConnectionLimit> {
+        self.watch(cx);
         let verdict = self.verdict?;
         if !std::mem::replace(&mut self.is_told, true) {
             self.tell(verdict, cx);
         }
-        // The library has nothing open, so that it may end as if the client had closed.
-        if verdict == Verdict::Idle { Some(Ok(())) } else { Some(Err(io::Error::other(verdict.limit()))) }
+        Some(verdict)
     }
 
     /// Tells the client, if a frame may begin in what it gets, and the log.
-    fn tell(&mut self, verdict: Verdict, cx: &mut Context<'_>) {
+    fn tell(&mut self, verdict: ConnectionLimit, cx: &mut Context<'_>) {
         if self.has_spoken && self.sent.is_between() {
-            let code = if verdict == Verdict::Idle { NO_ERROR } else { ENHANCE_YOUR_CALM };
-            let frame = go_away(self.last_stream, code, verdict.limit());
-            // Whoever takes no more bytes is not told.
-            if let Poll::Ready(Ok(written)) = Pin::new(&mut self.tcp).poll_write(cx, &frame) {
-                self.gave(&frame[..written]);
-            }
+            let code = if verdict == ConnectionLimit::Idle { NO_ERROR } else { ENHANCE_YOUR_CALM };
+            let frame = go_away(self.last_stream, code, verdict.name());
+            self.socket.say_last(cx, &frame);
         }
-        let (peer, limit) = (self.peer, verdict.limit());
-        if verdict == Verdict::Idle {
+        let (peer, limit) = (self.peer, verdict.name());
+        self.complaints.refuse(verdict);
+        if verdict == ConnectionLimit::Idle {
             tracing::debug!(%peer, limit, "connection closed");
         } else {
             self.complaints.tell(format_args!("connection from {peer} closed: beyond {limit}"));
@@ -215,18 +193,14 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        let read = Pin::new(&mut this.socket).poll_read(cx, buf);
         if matches!(read, Poll::Ready(Ok(()))) {
             this.took(&buf.filled()[before..], Instant::now());
         }
-        this.watch(cx);
-        match this.end(cx) {
-            Some(end) => {
-                buf.set_filled(before);
-                Poll::Ready(end)
-            }
-            None => read,
-        }
+        let Some(verdict) = this.end(cx) else { return read };
+        buf.set_filled(before);
+        // The library has nothing open, so that it may end as if the client had closed.
+        Poll::Ready(if verdict == ConnectionLimit::Idle { Ok(()) } else { Err(io::Error::other(verdict.name())) })
     }
 }
 
@@ -242,11 +216,22 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         // A peer that takes nothing keeps the library from reading, so the clock is looked at here too.
-        this.watch(cx);
-        if this.verdict.is_some_and(|verdict| verdict != Verdict::Idle) {
-            return Poll::Ready(Err(io::Error::other("the connection has passed a limit")));
+        if let Some(verdict) =
+            this.end(cx).filter(|verdict| *verdict != ConnectionLimit::Idle || this.socket.has_more_to_say())
+        {
+            return Poll::Ready(Err(io::Error::other(verdict.name())));
         }
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, parts);
+        let written = Pin::new(&mut this.socket).poll_write_vectored(cx, parts);
+        if written.is_pending() {
+            this.blocked_since.get_or_insert_with(Instant::now);
+            // Nothing else may wake this task.
+            this.watch(cx);
+            if this.verdict.is_some() {
+                cx.waker().wake_by_ref();
+            }
+        } else {
+            this.blocked_since = None;
+        }
         if let Poll::Ready(Ok(mut left)) = written {
             for part in parts {
                 let taken = left.min(part.len());
@@ -258,15 +243,15 @@ impl AsyncWrite for Connection {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
 
@@ -274,6 +259,6 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.tcp.connect_info()
+        self.socket.connect_info()
     }
 }

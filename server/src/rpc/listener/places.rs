@@ -1,5 +1,6 @@
 //! How many connections there are, in all and from each address.
 
+use crate::telemetry::ConnectionLimit;
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -35,14 +36,14 @@ impl Places {
     /// A place for a connection from this address.
     ///
     /// # Errors
-    /// The limit that is reached.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, String> {
+    /// The limit that is reached, and what it is set to.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, (ConnectionLimit, u32)> {
         let mut taken = self.taken();
         if taken.total >= self.most {
-            return Err(format!("limits.connections = {}", self.most));
+            return Err((ConnectionLimit::Total, self.most));
         }
         if taken.by_address.get(&address).is_some_and(|of_address| *of_address >= self.most_per_address) {
-            return Err(format!("limits.connections_per_address = {}", self.most_per_address));
+            return Err((ConnectionLimit::PerAddress, self.most_per_address));
         }
         taken.total += 1;
         *taken.by_address.entry(address).or_default() += 1;

@@ -1,11 +1,23 @@
 #![allow(clippy::unwrap_used)]
 use super::{
+    Bounds, Complaints,
+    connection::Connection,
     frames::{END_HEADERS, END_STREAM, Frames, Head, kind},
     meter::Meter,
     places::Places,
+    socket::Socket,
 };
-use std::{net::IpAddr, time::Duration};
-use tokio::time::Instant;
+use crate::telemetry::{ConnectionLimit, Doors};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+    time::{Instant, sleep, timeout},
+};
 
 const PING: u8 = 6;
 
@@ -91,9 +103,57 @@ fn places_are_counted_in_all_and_by_address_and_come_back() {
     let [one, other]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|address| address.parse().unwrap());
     let first = places.take(one).unwrap();
     let _second = places.take(one).unwrap();
-    assert!(places.take(one).unwrap_err().contains("connections_per_address = 2"));
+    assert_eq!(places.take(one).unwrap_err(), (ConnectionLimit::PerAddress, 2));
     let _third = places.take(other).unwrap();
-    assert!(places.take(other).unwrap_err().contains("limits.connections = 3"));
+    assert_eq!(places.take(other).unwrap_err(), (ConnectionLimit::Total, 3));
     drop(first);
     places.take(one).unwrap();
+}
+
+/// Longer than anything takes here.
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn client_that_has_read_nothing_yet_is_still_told_why_its_connection_ended() {
+    let bounds = Bounds { handshake: LONG, frame: LONG, idle: LONG, control_frames_per_second: 10, linger: LONG };
+    let listener = TcpSocket::new_v4().unwrap();
+    listener.set_send_buffer_size(1 << 20).unwrap();
+    listener.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let listener = listener.listen(1).unwrap();
+    let client = TcpSocket::new_v4().unwrap();
+    // So that most of what the server says waits at the server.
+    client.set_recv_buffer_size(4096).unwrap();
+    let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (tcp, peer) = listener.accept().await.unwrap();
+    let (places, doors) = (Places::new(1, 1), Doors::default());
+    let complaints = Arc::new(Complaints { doors: doors.clone(), ..Complaints::default() });
+    let socket = Socket::new(tcp, places.take(peer.ip()).unwrap(), LONG);
+    let mut connection = Connection::new(socket, peer, bounds, Arc::clone(&complaints));
+
+    let ping = frame(head(PING, 0, 8));
+    let mut flood = vec![b'x'; 24];
+    flood.extend(ping.repeat(1000));
+    client.write_all(&flood).await.unwrap();
+    connection.write_all(&ping.repeat(4000)).await.unwrap();
+    let mut piece = [0; 512];
+    let error = loop {
+        match connection.read(&mut piece).await {
+            Ok(read) => assert!(read > 0, "the client has not closed"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.to_string(), "limits.control_frames_per_second");
+    drop(connection);
+    assert_eq!(doors.refused(ConnectionLimit::ControlFrames), 1);
+    assert!(places.take(peer.ip()).is_err(), "its place is taken while it lingers");
+    let mut said = Vec::new();
+    timeout(LONG, client.read_to_end(&mut said)).await.unwrap().expect("it is closed, and not reset");
+    assert!(said.ends_with(b"limits.control_frames_per_second"), "{} bytes came", said.len());
+    drop(client);
+    let comes_back = async {
+        while places.take(peer.ip()).is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, comes_back).await.expect("the place comes back");
 }

@@ -89,7 +89,7 @@ async fn server_that_shuts_down_lets_sessions_end_first() {
     let (stop, stopped) = oneshot::channel::<()>();
     let health = tonic_health::server::health_reporter().1;
     let serving = crate::rpc::serve_on(
-        crate::rpc::tcp(listener, &fake.services.config.limits),
+        crate::rpc::tcp(listener, &fake.services.config.limits, crate::telemetry::Doors::default()),
         Arc::clone(&fake.services),
         health,
         async { drop(stopped.await) },

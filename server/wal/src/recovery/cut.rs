@@ -5,19 +5,22 @@
 //! not even the place is readable where the catalog's mark leads to, nothing of the log is kept, and the catalog alone is
 //! what there is: its mark has to be moved then ([`Cut::moves_mark`]).
 //!
+//! One thing is mended: a begin frame of the newest epoch that alone is broken. It holds no decision, and what it said is
+//! known from what lies around it; the frames of its epoch go into the new one then, with their sequences.
+//!
 //! [`Cut::find`] changes nothing. [`Cut::begin`] starts the next epoch, which states where the older ones end now, and
 //! only then removes the segments that are no longer part of the log. Whoever calls it has copied [`Cut::aside`] before.
 //! Cut short at any point it can be done again, and finds the same to keep.
 
 use super::{
-    Mark, Survey,
+    Begin, Mark, Survey,
     epochs::{EpochLog, Link, Logs, chain},
     start_of,
     walk::{Walk, load},
 };
 use crate::{
     WalError,
-    frame::{Frame, Kind},
+    frame::{Frame, Header, Kind},
     fs::{FileSystem, parent},
     segment::{Found, Loaded, SegmentId},
     writer::Writer,
@@ -39,6 +42,8 @@ pub struct Cut {
     survey: Survey,
     /// Frames that can be read and are given up, in the order of their sequences.
     behind: Vec<Found>,
+    /// What frames that can be read say to have been durable.
+    known_through: u64,
     moves_mark: bool,
 }
 
@@ -77,10 +82,11 @@ impl Cut {
     /// How much is kept and given up.
     #[must_use]
     pub fn extent(&self) -> Extent {
-        let (kept_through, readable) = (self.survey.proven, self.behind.len() as u64);
+        let (kept_through, readable) = (self.survey.last_sequence(), self.behind.len() as u64);
         let last = self.behind.last().map_or(kept_through, |found| found.header.sequence);
-        // The frame that is known to be missing, if it was the last one.
-        let all = (last - kept_through).max(u64::from(readable == 0));
+        // Without any behind it, the frame that is missing was the last one; if one is.
+        let is_whole = !self.survey.unproven.is_empty() && self.known_through <= kept_through;
+        let all = (last - kept_through).max(u64::from(readable == 0 && !is_whole));
         Extent { mark: self.survey.mark.sequence, kept_through, readable, unreadable: all - readable }
     }
 
@@ -151,6 +157,8 @@ struct Kept {
     sealed: Vec<(u64, u64)>,
     /// All frames behind the mark, each once.
     frames: BTreeMap<u64, Found>,
+    /// The begin frame of the newest epoch, with its sequence, where it alone is broken.
+    restored: Option<(u64, Begin)>,
     moves_mark: bool,
 }
 
@@ -172,12 +180,14 @@ impl Kept {
             walk: Walk::from(shard, &mark),
             sealed: Vec::new(),
             frames: BTreeMap::new(),
+            restored: None,
             moves_mark: false,
         };
         kept.note_frames(&logs);
         // A mark cannot stay in a segment that has to go.
         let (start, _) = start_of(&mark);
         let is_lost = is_lost || logs.epochs.get(&mark.epoch).is_some_and(|log| log.broken == Some(start));
+        kept.restored = if is_lost { None } else { logs.restore_begin(shard, &mark) };
         let links = if is_lost { None } else { lenient_chain(&mut logs, shard, &mark) };
         match links {
             Some((links, below)) => kept.walk(&logs, &links, below),
@@ -218,9 +228,26 @@ impl Kept {
         through.is_ok() && complete.is_ok()
     }
 
+    /// The begin frame that was made again, and what follows it in a row, taken from `behind`.
+    fn carry_over(&mut self, fs: &dyn FileSystem, behind: &mut Vec<Found>) -> Result<Vec<Frame>, WalError> {
+        let at = self.walk.last() + 1;
+        let Some((sequence, begin)) = self.restored.take().filter(|(sequence, _)| *sequence == at) else {
+            return Ok(Vec::new());
+        };
+        let in_a_row = behind.iter().zip(sequence + 1..).take_while(|(found, next)| found.header.sequence == *next);
+        let rest = behind.split_off(in_a_row.count());
+        let followers = std::mem::replace(behind, rest);
+        let header = Header { kind: Kind::Begin, rewritten: true, sequence, durable_through: sequence - 1 };
+        let mut frames = vec![Frame { header, payload: begin.encode().into() }];
+        frames.extend(load(fs, self.shard, &followers)?);
+        Ok(frames)
+    }
+
     fn into_cut(mut self, fs: &dyn FileSystem, damage: WalError) -> Result<Cut, WalError> {
         let (shard, proven, end) = (self.shard, self.walk.last(), self.walk.place());
-        let behind: Vec<Found> = self.frames.split_off(&(proven + 1)).into_values().collect();
+        let mut behind: Vec<Found> = self.frames.split_off(&(proven + 1)).into_values().collect();
+        let known_through = behind.iter().map(|found| found.header.durable_through).max().unwrap_or_default();
+        let unproven = self.carry_over(fs, &mut behind)?;
         let is_kept =
             |id: &SegmentId| !self.moves_mark && *id <= end && self.sealed.iter().any(|(e, _)| *e == id.epoch);
         let (mut live, mut leaving) = (VecDeque::new(), Vec::new());
@@ -241,7 +268,7 @@ impl Kept {
             shard,
             mark: self.mark,
             durable: self.walk.into_frames(),
-            unproven: Vec::new(),
+            unproven,
             proven,
             torn: None,
             sealed: if self.moves_mark { Vec::new() } else { self.sealed },
@@ -250,7 +277,7 @@ impl Kept {
             below: self.below,
             void: Vec::new(),
         };
-        Ok(Cut { damage, aside, leaving, survey, behind, moves_mark: self.moves_mark })
+        Ok(Cut { damage, aside, leaving, survey, behind, known_through, moves_mark: self.moves_mark })
     }
 }
 

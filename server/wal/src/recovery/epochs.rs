@@ -33,6 +33,37 @@ impl Logs {
         Ok(logs)
     }
 
+    /// Makes the begin frame of the newest epoch again, if nothing but that keeps the epoch from being told: what it said
+    /// follows from the frames on both sides of it. Returns it with its sequence; it holds only if every frame before it
+    /// is there.
+    pub(super) fn restore_begin(&mut self, shard: u32, mark: &Mark) -> Option<(u64, Begin)> {
+        let (epoch, mut log) = self.epochs.pop_last()?;
+        let restored = if epoch > mark.epoch { self.lost_begin(epoch, &log, shard, mark) } else { None };
+        if let Some((_, begin)) = &restored {
+            log.begin = Some(begin.clone());
+        }
+        self.epochs.insert(epoch, log);
+        restored
+    }
+
+    /// What the begin frame of an epoch said that comes behind all of these. In front of its first own frame stands the
+    /// begin frame, and in front of that only what was carried over from where the epoch before was cut off.
+    fn lost_begin(&self, epoch: u64, log: &EpochLog, shard: u32, mark: &Mark) -> Option<(u64, Begin)> {
+        if log.begin.is_some() || log.broken.is_some() {
+            return None;
+        }
+        let sequence = log.first_own_sequence()?.checked_sub(1)?;
+        let sequences = log.frames.iter().map(|found| found.header.sequence);
+        let carried: Vec<u64> = sequences.take_while(|carried| *carried <= sequence).collect();
+        let through = carried.first().unwrap_or(&sequence).checked_sub(1)?;
+        if !carried.iter().copied().eq(through + 1..sequence) {
+            return None;
+        }
+        let links = chain(self, shard, mark).ok()?;
+        let sealed = links.iter().map(|link| (link.epoch, link.sealed.unwrap_or(through))).collect();
+        Some((sequence, Begin { epoch, sealed }))
+    }
+
     /// Segments of the epochs in `chain`, in order.
     pub(super) fn segments_of(&self, chain: &[Link]) -> VecDeque<SegmentId> {
         chain.iter().filter_map(|link| self.epochs.get(&link.epoch)).flat_map(|log| log.segments.clone()).collect()

@@ -62,7 +62,9 @@ async fn large_file_comes_in_pieces_of_bounded_size() {
     while let Some(piece) = within(answers.message()).await.unwrap() {
         sizes.push(piece.data.len() >> 10);
     }
-    assert_eq!(sizes, [256, 256, 88]);
+    // They grow as they are taken: 256 KiB is the largest.
+    assert_eq!((sizes[0], sizes.iter().sum::<usize>()), (16, 600), "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= 256), "{sizes:?}");
 }
 
 #[tokio::test]

@@ -78,11 +78,50 @@ fn wherever_a_byte_is_flipped_the_log_is_cut_there_and_goes_on() {
             let before = owner.written.iter().filter(|(sequence, _)| *sequence > owner.mark.sequence).count();
             let cut = cut_and_go_on(&broken, &owner);
             let extent = cut.extent();
-            assert!(extent.unreadable > 0 || extent.readable > 0, "{path} at {at}: {extent:?}");
+            let is_newest_begin = id.epoch == 4
+                && frames.iter().any(|found| {
+                    found.header.kind == Kind::Begin
+                        && !found.header.rewritten
+                        && (found.offset..found.end()).contains(&at)
+                });
+            let gives_up = extent.unreadable > 0 || extent.readable > 0;
+            assert!(gives_up != is_newest_begin, "{path} at {at}: {extent:?}");
             assert!(!cut.aside.is_empty() && before > 0);
         }
     }
     assert!(cuts > 40, "{cuts}");
+}
+
+#[test]
+fn begin_frame_of_the_newest_epoch_is_made_again_and_nothing_is_given_up() {
+    for sealed in [true, false] {
+        let (memory, owner) = long_log(sealed);
+        let frames = live(&memory, owner.mark).into_iter().flat_map(|(_, frames)| frames);
+        let is_begin = |found: &Found| found.segment.epoch == 4 && found.header.kind == Kind::Begin;
+        let begin = frames.clone().find(|found| is_begin(found) && !found.header.rewritten).unwrap();
+        let last = frames.last().unwrap().header.sequence;
+        flip(&memory, &begin.segment.path(SHARD), begin.offset + 9);
+        assert!(is_damaged(&memory, owner.mark), "it is refused without being asked");
+        let extent = cut_and_go_on(&memory, &owner).extent();
+        assert_eq!((extent.kept_through, extent.readable, extent.unreadable), (last, 0, 0), "{extent:?}");
+    }
+}
+
+#[test]
+fn begin_frame_with_another_broken_one_beside_it_is_not_made_up() {
+    let (memory, owner) = long_log(true);
+    let frames: Vec<Found> = live(&memory, owner.mark).into_iter().flat_map(|(_, frames)| frames).collect();
+    let is_begin = |found: &Found| found.segment.epoch == 4 && found.header.kind == Kind::Begin;
+    let at = frames.iter().position(|found| is_begin(found) && !found.header.rewritten).unwrap();
+    // The one before it may be there a second time: in the epoch that was carried over, and in the one that took it.
+    for other in [at - 1, at + 1] {
+        let broken = memory.power_loss(crate::fs::memory::Loss::All, 0);
+        for found in [frames[at], frames[other]] {
+            flip(&broken, &found.segment.path(SHARD), found.offset + 9);
+        }
+        let extent = cut_and_go_on(&broken, &owner).extent();
+        assert!(other < at || extent.kept_through < frames[at].header.sequence, "{extent:?}");
+    }
 }
 
 #[test]
