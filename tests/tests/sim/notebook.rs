@@ -6,13 +6,17 @@ use inkpot_client::{Client, Durability, Error, Outcome};
 use inkpot_tests::checker::{AppendId, Deed, Event, History, Level, OperationId, Producer};
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
+/// By file, producer and number, counted from 0 on.
+type Numbered = BTreeMap<(String, Producer, usize), AppendId>;
+
 /// What all clients of a tenant share.
 #[derive(Clone)]
 pub struct Notebook {
     history: Rc<RefCell<History>>,
     /// Appends of each producer in each file, by their numbers.
-    numbered: Rc<RefCell<BTreeMap<(String, Producer, usize), AppendId>>>,
+    numbered: Rc<RefCell<Numbered>>,
     faults: Rc<RefCell<Vec<String>>>,
+    /// Where everything is noted too.
     pub trace: Trace,
     token: &'static str,
 }
