@@ -328,7 +328,14 @@ impl Shard {
                 writer.tick(now)?;
             }
             helpers.stage(writer.take_jobs());
-            helpers.look_at(writer)?;
+            if let Err(gone) = helpers.look_at(writer) {
+                // One that failed tells why before it goes: what it told is here by now, perhaps behind other things.
+                for _ in 0..self.mailbox.len() {
+                    let Ok(command) = self.mailbox.try_recv() else { break };
+                    self.handle(writer, command, helpers, &mut stopping)?;
+                }
+                return Err(gone.into());
+            }
             let is_late = stopping.is_some_and(|deadline| now >= deadline);
             if is_late {
                 tracing::warn!(shard = self.spec.number, "stopped before the last checkpoint; the next start replays");
