@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use inkpot_tests::harness::{
+    disk::Mount,
     lossy::LossyDisk,
     server::{Server, Setup},
     witness::{Shape, Witness},
@@ -14,6 +15,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -22,38 +24,111 @@ const LOSSES: u64 = 6;
 const BOUND: Duration = Duration::from_secs(120);
 /// Room on the disk, in bytes.
 const ROOM: u64 = 1 << 40;
+/// Size of a volume that is in a file, in bytes.
+const IMAGE_BYTES: u64 = 96 << 20;
 /// Small segments and frequent checkpoints, so that losses also fall into rolling, recycling and checkpointing.
 const CONFIG: &str =
     "[wal]\nsegment_bytes = \"5MiB\"\nmax_bytes = \"64MiB\"\n[checkpoint]\nwal_bytes = \"2MiB\"\ninterval = \"300ms\"";
 
+fn losses() -> u64 {
+    std::env::var("INKPOT_TEST_POWER").map_or(LOSSES, |losses| losses.parse().unwrap())
+}
+
+/// A server under load, and chance.
+struct World {
+    server: Server,
+    load: Witness,
+    random: StdRng,
+}
+
+impl World {
+    async fn start(data: &Path, seed: u64) -> Self {
+        let server = Server::start(Setup::default().config(CONFIG).data_dir(data));
+        let shape = Shape { producers: 3, files: 12, window: 8, rest: Duration::from_millis(10), bound: BOUND };
+        let load = Witness::start(&server, shape, seed).await;
+        Self { server, load, random: StdRng::seed_from_u64(seed) }
+    }
+
+    /// Lets the load go on for a while, and draws what a loss leaves. Now and then only the process dies, so that the next
+    /// loss finds what two lives left unsynced.
+    async fn goes_on(&mut self, loss: u64) -> Loss {
+        let more = self.random.random_range(1..2_000);
+        self.load.goes_on(more, &format!("appends before loss {loss}")).await;
+        *Loss::EVERY.choose(&mut self.random).unwrap()
+    }
+
+    /// Starts the server again, after such a loss.
+    fn restarts(&mut self, how: Loss) {
+        if how != Loss::All {
+            self.load.power_lost();
+        }
+        tokio::task::block_in_place(|| self.server.restart());
+    }
+
+    /// Judges, and gives the server back: it has ended.
+    async fn judge(mut self, losses: u64, unsynced: usize) {
+        self.load.goes_on(500, "appends after the last loss").await;
+        let (acked, published, lost) = (self.load.acked(), self.load.published(), self.load.lost());
+        println!(
+            "{losses} losses: {unsynced} operations were not synced; {acked} appends, {published} uploads; {lost} tails lost"
+        );
+        assert!(unsynced > 0, "no loss had anything to take");
+        self.load.judge(&mut self.server).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_losses_take_nothing_that_was_synced_and_of_the_rest_a_tail() {
-    let losses = std::env::var("INKPOT_TEST_POWER").map_or(LOSSES, |losses| losses.parse().unwrap());
     let disk = LossyDisk::mount(ROOM);
-    let mut server = Server::start(Setup::default().config(CONFIG).data_dir(disk.path().join("data")));
-    let shape = Shape { producers: 3, files: 12, window: 8, rest: Duration::from_millis(10), bound: BOUND };
-    let load = Witness::start(&server, shape, 1).await;
-    let mut random = StdRng::seed_from_u64(11);
+    let mut world = World::start(&disk.path().join("data"), 11).await;
     let mut unsynced = 0;
-    for loss in 0..losses {
-        let more = random.random_range(1..2_000);
-        load.goes_on(more, &format!("appends before loss {loss}")).await;
-        // Now and then only the process dies, so that the next loss finds what two lives left unsynced.
-        let how = *Loss::EVERY.choose(&mut random).unwrap();
+    for loss in 0..losses() {
+        let how = world.goes_on(loss).await;
         unsynced += disk.unsynced();
-        tokio::task::block_in_place(|| disk.lose_power(&mut server, how, random.random()));
-        if how != Loss::All {
-            load.power_lost();
-        }
-        tokio::task::block_in_place(|| server.restart());
+        let seed = world.random.random();
+        tokio::task::block_in_place(|| disk.lose_power(&mut world.server, how, seed));
+        world.restarts(how);
     }
-    load.goes_on(500, "appends after the last loss").await;
-    let (acked, published, lost) = (load.acked(), load.published(), load.lost());
-    println!(
-        "{losses} losses: {unsynced} operations were not synced; {acked} appends, {published} uploads; {lost} tails lost"
-    );
-    assert!(unsynced > 0, "no loss had anything to take");
-    load.judge(&mut server).await;
+    world.judge(losses(), unsynced).await;
+}
+
+/// A file system of Linux, on a block device that loses what was not flushed: the lossy disk has only its image.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_losses_under_ext4_take_nothing_that_was_synced_and_of_the_rest_a_tail() {
+    let disk = LossyDisk::mount(ROOM);
+    let image = disk.path().join("image");
+    File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
+    let mut made = Command::new("mkfs.ext4");
+    made.args(["-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]).arg(&image);
+    assert!(made.status().is_ok_and(|status| status.success()), "mkfs.ext4 is needed (package e2fsprogs)");
+    sync(&image);
+    sync(disk.path());
+    // Somewhere else after each loss; the server finds it under one name.
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("volume");
+    let mut mounted = Some(mount(&image, &data));
+    let mut world = World::start(&data.join("data"), 12).await;
+    let mut unsynced = 0;
+    for loss in 0..losses() {
+        let how = world.goes_on(loss).await;
+        unsynced += disk.unsynced();
+        let seed = world.random.random();
+        tokio::task::block_in_place(|| {
+            disk.lose_power_below(&mut world.server, how, seed, || mounted.take().unwrap().unmount());
+            mounted = Some(mount(&image, &data));
+        });
+        // A process alone cannot die here: what ext4 has in memory goes with it.
+        world.restarts(if how == Loss::All { Loss::Nothing } else { how });
+    }
+    world.judge(losses(), unsynced).await;
+    drop(mounted);
+}
+
+fn mount(image: &Path, data: &Path) -> Mount {
+    let mounted = Mount::image(image);
+    let _ = fs::remove_file(data);
+    std::os::unix::fs::symlink(mounted.path(), data).unwrap();
+    mounted
 }
 
 fn sync(path: &Path) {

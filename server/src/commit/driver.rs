@@ -255,7 +255,9 @@ impl Shard {
         self.catalog.open(catalog);
         self.spec.metrics.open.set(1);
         self.tell.send_replace(Health::Open);
-        let served = AssertUnwindSafe(self.serve_open(&mut writer, &backlog, &helpers)).catch_unwind().await;
+        let mut stopping = None;
+        let serving = self.serve_open(&mut writer, &backlog, &helpers, &mut stopping);
+        let served = AssertUnwindSafe(serving).catch_unwind().await;
         let failure = match served {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some((chain(error.as_ref()), unknown(error.as_ref()))),
@@ -269,7 +271,7 @@ impl Shard {
         self.catalog.close(closed("files cannot be listed"));
         let (kept, lost) = writer.close(&in_flight);
         self.lost = lost;
-        let mut told_to_stop = false;
+        let mut told_to_stop = stopping.is_some();
         for command in self.taken.drain(..) {
             told_to_stop |= matches!(command, Command::Stop);
             refuse(command, &closed("the append was not taken"));
@@ -289,9 +291,9 @@ impl Shard {
         writer: &mut ShardWriter,
         backlog: &Backlog,
         helpers: &Helpers,
+        stopping: &mut Option<Stopping>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut commands = Vec::with_capacity(COMMANDS_PER_ROUND);
-        let mut stopping: Option<Stopping> = None;
         let admission = Arc::clone(&self.spec.admission);
         loop {
             let hurried = admission.hurried();
@@ -318,7 +320,7 @@ impl Shard {
             let mut stopped = false;
             self.taken.extend(commands.drain(..));
             while let Some(command) = self.taken.pop_front() {
-                stopped |= self.handle(writer, command, helpers, &mut stopping)?;
+                stopped |= self.handle(writer, command, helpers, stopping)?;
             }
             writer.note_queue();
             let now = Instant::now();
@@ -329,7 +331,14 @@ impl Shard {
                 writer.tick(now)?;
             }
             helpers.stage(writer.take_jobs());
-            helpers.look_at(writer)?;
+            if let Err(gone) = helpers.look_at(writer) {
+                // One that failed tells why before it goes: what it told is here by now, perhaps behind other things.
+                for _ in 0..self.mailbox.len() {
+                    let Ok(command) = self.mailbox.try_recv() else { break };
+                    self.handle(writer, command, helpers, stopping)?;
+                }
+                return Err(gone.into());
+            }
             if let Some(stopping) = stopping.as_mut().filter(|stopping| stopping.is_unsettled && writer.is_idle()) {
                 stopping.is_unsettled = false;
                 helpers.checkpoint_now();

@@ -388,7 +388,9 @@ impl ShardWriter {
         if !is_checked {
             self.room_checked = Some(now);
             let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
-            self.disk_full = self.fs.free_bytes().is_ok_and(|free| free < wanted);
+            let is_full = || self.fs.free_bytes().is_ok_and(|free| free < wanted);
+            // Segments that are kept for later must not be what the disk is full of.
+            self.disk_full = is_full() && (!self.log.give_back_spare()? || is_full());
         }
         let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
         match self.log.reserve(frame.min(self.log.max_payload())) {

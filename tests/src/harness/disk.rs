@@ -12,6 +12,7 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Mount {
     at: PathBuf,
+    is_mounted: bool,
     /// The mount point, if it was made for this.
     _folder: Option<TempDir>,
 }
@@ -26,7 +27,29 @@ impl Mount {
         let folder = TempDir::with_prefix("inkpot-disk-").expect("a temporary folder");
         let at = folder.path().to_owned();
         mount(["-t", "tmpfs", "-o", &format!("size={bytes}"), "inkpot-test"].map(OsStr::new), &at);
-        Self { at, _folder: Some(folder) }
+        Self { at, is_mounted: true, _folder: Some(folder) }
+    }
+
+    /// The file system in this file, over a loop device. To be unmounted by [`Mount::unmount`] where it matters when.
+    ///
+    /// # Panics
+    /// If mounting is not allowed, or there is no loop device, or no file system in the file.
+    #[must_use]
+    pub fn image(file: &Path) -> Self {
+        let folder = TempDir::with_prefix("inkpot-image-").expect("a temporary folder");
+        let at = folder.path().to_owned();
+        mount([OsStr::new("-o"), OsStr::new("loop"), file.as_os_str()], &at);
+        Self { at, is_mounted: true, _folder: Some(folder) }
+    }
+
+    /// Unmounts it now; what it has not written yet is written.
+    ///
+    /// # Panics
+    /// If something on it is still open.
+    pub fn unmount(mut self) {
+        let done = Command::new("umount").arg(&self.at).status();
+        self.is_mounted = false;
+        assert!(done.is_ok_and(|status| status.success()), "{} cannot be unmounted", self.at.display());
     }
 
     /// Makes a folder read-only, for root too.
@@ -36,7 +59,7 @@ impl Mount {
     #[must_use]
     pub fn read_only(folder: &Path) -> Self {
         mount([OsStr::new("--bind"), folder.as_os_str()], folder);
-        let mounted = Self { at: folder.to_owned(), _folder: None };
+        let mounted = Self { at: folder.to_owned(), is_mounted: true, _folder: None };
         mount(["-o", "remount,bind,ro"].map(OsStr::new), folder);
         mounted
     }
@@ -50,8 +73,10 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily: a server that is being killed may still have files open.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+        if self.is_mounted {
+            // Lazily: a server that is being killed may still have files open.
+            let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub struct LossyDisk {
     at: TempDir,
 }
 
+/// A disk as it was at some moment.
+pub struct Kept(MemoryFs);
+
 /// What the calls and the test share.
 struct Shared {
     machine: Mutex<Machine>,
@@ -153,6 +156,15 @@ impl LossyDisk {
     /// # Panics
     /// If the server has ended before.
     pub fn lose_power(&self, server: &mut Server, how: Loss, seed: u64) {
+        self.lose_power_below(server, how, seed, || ());
+    }
+
+    /// As [`LossyDisk::lose_power`], where this disk has a file that another file system is in, and the server works on
+    /// that: `unmount` ends its life on the disk as it was.
+    ///
+    /// # Panics
+    /// If the server has ended before.
+    pub fn lose_power_below(&self, server: &mut Server, how: Loss, seed: u64, unmount: impl FnOnce()) {
         let found = {
             let machine = self.shared.lock();
             let found = machine.memory.power_loss(how, seed);
@@ -163,7 +175,19 @@ impl LossyDisk {
         self.go_on();
         // What it has still asked for is done on the disk as it was; nobody will see it.
         server.kill9();
+        unmount();
         self.shared.lock().start(found);
+    }
+
+    /// The disk as it is now, to go back to. Nobody may have a file open.
+    #[must_use]
+    pub fn keep(&self) -> Kept {
+        Kept(self.shared.lock().memory.power_loss(Loss::All, 0))
+    }
+
+    /// Goes back to what was kept: inodes, times and all. Nobody may have a file open.
+    pub fn go_back_to(&self, kept: &Kept) {
+        self.shared.lock().start(kept.0.power_loss(Loss::All, 0));
     }
 
     /// As [`LossyDisk::lose_power`], where nobody has a file open.
