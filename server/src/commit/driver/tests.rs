@@ -157,6 +157,21 @@ async fn what_waits_behind_a_failure_is_answered_and_a_stop_is_not_forgotten() {
 }
 
 #[tokio::test]
+async fn shard_that_fails_while_it_stops_ends() {
+    let mut rig = Rig::new().await;
+    let gate = Gate::new();
+    rig.faulty.fail(Op::SyncData, "wal/", When::Nth(1), FaultKind::Hang(gate.clone()));
+    rig.open(1, "a").await;
+    rig.send(1, b"hello").await;
+    assert!(gate.wait_until_hanging(BOUND));
+    rig.tell(Command::Stop).await;
+    let failed = ApplyError::File { path: "files/t/b".to_owned(), source: Errno::IO.into() };
+    rig.tell(Command::Apply(Request::Failed(failed))).await;
+    gate.release();
+    rig.until(|health| *health == Health::Stopped).await;
+}
+
+#[tokio::test]
 async fn failed_sync_closes_the_shard_and_it_recovers_in_place() {
     let mut rig = Rig::new().await;
     rig.open(1, "a").await;
