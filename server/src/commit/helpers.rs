@@ -147,9 +147,13 @@ async fn run_stager(mut stager: Stager, mut jobs: UnboundedReceiver<Job>, shard:
 /// Makes the next segment whenever it is asked for. If that fails, the shard makes it itself when it needs it, and learns
 /// why.
 async fn run_preparer(maker: Arc<SegmentMaker>, mut wanted: Receiver<()>) {
+    let mut is_told = false;
     while wanted.recv().await.is_some() {
-        if let Err(error) = maker.prepare() {
+        let prepared = maker.prepare();
+        // On a full disk it is asked for with every commit.
+        if let (Err(error), false) = (&prepared, is_told) {
             tracing::warn!(%error, "a log segment could not be prepared ahead");
         }
+        is_told = prepared.is_err();
     }
 }

@@ -351,14 +351,14 @@ fn segments_that_are_kept_for_use_again_are_given_back_when_the_disk_is_full() {
     let mut rig = Rig::new(config);
     rig.open(1, "a", None);
     let mut seq = 0;
-    while rig.writer.unreleased_bytes() == 0 {
+    while rig.writer.unreleased_bytes() < 10 << 20 {
         seq += 1;
         rig.send(1, seq, 512 << 10, Durability::Synced);
         let _ = rig.commit();
     }
     let mark = rig.writer.snapshot(rig.now).unwrap().progress.mark;
     rig.writer.checkpointed(&mark, rig.now).unwrap();
-    // Too little for what waits and the reserve, unless the released segment goes.
+    // Too little for what waits and the reserve, unless one of the released segments goes.
     let (capacity, wanted) = (1 << 40, rig.backlog.bytes() + ROOM_RESERVE_BYTES);
     rig.memory.set_capacity(capacity);
     let used = capacity - rig.memory.free_bytes().unwrap();

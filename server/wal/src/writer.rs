@@ -91,6 +91,12 @@ impl Writer {
         self.sync()
     }
 
+    /// Whether a frame with a payload of `payload` bytes goes into the present segment.
+    #[must_use]
+    pub fn has_place(&self, payload: usize) -> bool {
+        self.offset + frame::size(payload) as u64 <= self.segment.len
+    }
+
     /// Makes sure that a frame with a payload of up to `payload` bytes has a place, so that a full disk is noticed before
     /// anything is decided.
     ///
@@ -100,7 +106,7 @@ impl Writer {
     pub fn reserve(&mut self, payload: usize) -> Result<(), WalError> {
         self.require_open()?;
         self.require_fit(payload)?;
-        if self.offset + frame::size(payload) as u64 <= self.segment.len || self.maker.is_ready() {
+        if self.has_place(payload) || self.maker.is_ready() {
             return Ok(());
         }
         let made = self.maker.make_ready();
@@ -185,8 +191,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives the disk back what [`Writer::release`] keeps for use again: for when it is full. Says whether there was
-    /// anything.
+    /// Gives the disk back what [`Writer::release`] keeps for use again, but for one segment: for when it is full. Says
+    /// whether there was anything.
     ///
     /// # Errors
     /// [`WalError::Closed`] after the end of the epoch. Those of the file system.

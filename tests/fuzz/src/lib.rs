@@ -11,14 +11,14 @@ mod paths;
 mod records;
 mod requests;
 mod seekable;
+mod text;
 mod units;
 mod wal;
 
 pub use config::config;
 pub use memory::Counting;
-pub use paths::{name_template, path, path_template, pattern};
 pub use records::records;
-pub use requests::{messages, tokens};
+pub use requests::messages;
 pub use seekable::seekable;
-pub use units::units;
+pub use text::text;
 pub use wal::{frame, recovery};

@@ -37,12 +37,7 @@ macro_rules! target {
 target!(config);
 target!(frame);
 target!(messages);
-target!(name_template);
-target!(path);
-target!(path_template);
-target!(pattern);
 target!(records);
 target!(recovery);
 target!(seekable);
-target!(tokens);
-target!(units);
+target!(text);
