@@ -385,17 +385,13 @@ impl ShardWriter {
             // Not at every commit: making a segment on a full disk costs much, to no avail.
             return Ok(());
         }
-        let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
-        let frame = frame.min(self.log.max_payload());
-        // The last segment that is ready is not begun on a disk that has become full since: a start needs its room.
-        if !is_checked || !self.log.has_place(frame) {
+        if !is_checked {
             self.room_checked = Some(now);
             let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
-            let is_full = || self.fs.free_bytes().is_ok_and(|free| free < wanted);
-            // Segments that are kept for later must not be what the disk is full of.
-            self.disk_full = is_full() && (!self.log.give_back_spare()? || is_full());
+            self.disk_full = self.fs.free_bytes().is_ok_and(|free| free < wanted);
         }
-        match self.log.reserve(frame) {
+        let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
+        match self.log.reserve(frame.min(self.log.max_payload())) {
             Err(WalError::Full { .. }) => self.disk_full = true,
             reserved => reserved?,
         }

@@ -280,22 +280,6 @@ impl SegmentMaker {
         }
     }
 
-    /// Removes the segments that are kept for use again, so that others have their room; says whether there were any. One
-    /// stays: on a disk without a byte left the log goes on in it, or the next start does with its room. Does nothing while
-    /// a segment is being made.
-    pub(crate) fn give_back_spare(&self) -> io::Result<bool> {
-        let Ok(mut state) = self.state.try_lock() else { return Ok(false) };
-        let mut any = false;
-        while state.spare.len() > 1
-            && let Some(path) = state.spare.front()
-        {
-            self.fs.remove_file(path)?;
-            state.spare.pop_front();
-            any = true;
-        }
-        Ok(any)
-    }
-
     fn make(&self, state: &mut MakerState, len: u64) -> Result<Segment, MakeError> {
         if state.failed {
             return Err(MakeError::Failed(io::Error::other("an earlier segment could not be made")));

@@ -5,7 +5,7 @@ use crate::{
     frame::{self, Header, Kind, Place},
     planted::{self, Bug},
     recovery::Mark,
-    segment::{HEADER_BYTES, MakeError, Segment, SegmentId, SegmentMaker, epoch_dir},
+    segment::{HEADER_BYTES, MakeError, Segment, SegmentId, SegmentMaker},
 };
 use std::{collections::VecDeque, io, mem, sync::Arc};
 
@@ -91,12 +91,6 @@ impl Writer {
         self.sync()
     }
 
-    /// Whether a frame with a payload of `payload` bytes goes into the present segment.
-    #[must_use]
-    pub fn has_place(&self, payload: usize) -> bool {
-        self.offset + frame::size(payload) as u64 <= self.segment.len
-    }
-
     /// Makes sure that a frame with a payload of up to `payload` bytes has a place, so that a full disk is noticed before
     /// anything is decided.
     ///
@@ -106,7 +100,7 @@ impl Writer {
     pub fn reserve(&mut self, payload: usize) -> Result<(), WalError> {
         self.require_open()?;
         self.require_fit(payload)?;
-        if self.has_place(payload) || self.maker.is_ready() {
+        if self.offset + frame::size(payload) as u64 <= self.segment.len || self.maker.is_ready() {
             return Ok(());
         }
         let made = self.maker.make_ready();
@@ -189,16 +183,6 @@ impl Writer {
             self.older.pop_front();
         }
         Ok(())
-    }
-
-    /// Gives the disk back what [`Writer::release`] keeps for use again, but for one segment: for when it is full. Says
-    /// whether there was anything.
-    ///
-    /// # Errors
-    /// [`WalError::Closed`] after the end of the epoch. Those of the file system.
-    pub fn give_back_spare(&mut self) -> Result<bool, WalError> {
-        self.require_open()?;
-        self.maker.give_back_spare().map_err(|source| WalError::io(&epoch_dir(self.shard, self.epoch()), source))
     }
 
     pub(crate) fn append_rewritten(&mut self, header: Header, payload: &[u8]) -> Result<(), WalError> {
