@@ -1,14 +1,13 @@
 //! Plain files that another program put there or changed, and that are taken as they are.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::{
-    AdoptRequest, AdoptResponse, ErrorReason as Reason, FileInfo, ReadRequest, SealRequest, StatRequest,
-};
+use inkpot_proto::v1::{AdoptRequest, AdoptResponse, ErrorReason as Reason, FileInfo, SealRequest, StatRequest};
 use inkpot_tests::{
     Server, Setup,
     harness::{
         assert_refused,
-        session::{open_as, unary, within},
+        files::content,
+        session::{open_as, unary},
         wait,
     },
 };
@@ -42,13 +41,7 @@ async fn stat(server: &Server, path: &str) -> Result<FileInfo, Status> {
 }
 
 async fn read(server: &Server, path: &str) -> String {
-    let request = ReadRequest { path: path.to_owned(), ..ReadRequest::default() };
-    let mut stream = server.files().read(request).await.unwrap().into_inner();
-    let mut bytes = Vec::new();
-    while let Some(piece) = within(BOUND, "a piece", stream.message()).await.unwrap() {
-        bytes.extend_from_slice(&piece.data);
-    }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(content(server, path).await.unwrap()).unwrap()
 }
 
 async fn write(server: &Server, path: &str, data: &str) -> Result<(), Status> {

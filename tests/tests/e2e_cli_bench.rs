@@ -245,3 +245,15 @@ fn bench_refuses_what_cannot_be_measured() {
     let ended = Tool::at(&server, ["bench", "--record-size", "2MiB", "--duration", "100ms"]).run("").exit(1);
     assert!(ended.stderr.contains("is larger than the 1048576"), "{}", ended.stderr);
 }
+
+#[test]
+fn bench_spawns_its_server_with_the_configuration_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.toml");
+    std::fs::write(&config, "[limits]\nrecord_bytes = \"4KiB\"\n").unwrap();
+    let config = config.to_str().unwrap();
+    let load = ["bench", "--spawn", "--server-config", config, "--duration", "100ms", "--repeats", "1"];
+    let _ = Tool::new(load.into_iter().chain(["--record-size", "4000"])).run_within(BOUND, "").exit(0);
+    let refused = load.into_iter().chain(["--record-size", "5000"]);
+    let _ = Tool::new(refused).run_within(BOUND, "").exit(1).says("is larger than the 4096");
+}

@@ -1,14 +1,14 @@
 //! `inkpotd --repair`: a shard whose log is damaged is opened again, giving up what was named, and nothing before it was.
 #![allow(clippy::unwrap_used)]
 
-use inkpot_proto::v1::{CommitFilesRequest, ErrorReason as Reason, FinishAction, ReadRequest, StatRequest, UploadPart};
+use inkpot_proto::v1::{CommitFilesRequest, ErrorReason as Reason, FinishAction, StatRequest, UploadPart};
 use inkpot_tests::{
     Server, Setup,
     harness::{
         assert_refused,
-        files::{folder_content, stat},
+        files::{content, folder_content, stat},
         operate::{Operation, delete},
-        session::{finish, unary, within},
+        session::{finish, unary},
         tool::Tool,
         upload::{create_as, send_chunks},
         wait,
@@ -43,13 +43,7 @@ async fn write(server: &Server, path: &str, data: &str) {
 }
 
 async fn read(server: &Server, path: &str) -> String {
-    let request = ReadRequest { path: path.to_owned(), ..ReadRequest::default() };
-    let mut stream = server.files().read(request).await.unwrap().into_inner();
-    let mut bytes = Vec::new();
-    while let Some(piece) = within(BOUND, "a piece", stream.message()).await.unwrap() {
-        bytes.extend_from_slice(&piece.data);
-    }
-    String::from_utf8(bytes).unwrap()
+    String::from_utf8(content(server, path).await.unwrap()).unwrap()
 }
 
 /// The segments of the log.
