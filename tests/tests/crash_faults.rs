@@ -2,15 +2,20 @@
 //! again. Nothing acked is lost or doubled, and it goes on by itself.
 #![allow(clippy::unwrap_used)]
 
+use inkpot_proto::v1::ErrorReason as Reason;
 use inkpot_tests::harness::{
+    assert_refused,
     disk::Mount,
-    files::stat,
+    files::{assert_content, stat},
     load::{Load, Shape},
+    operate::delete,
     server::{Server, Setup},
+    session::unary,
     wait,
 };
 use rustix::process::Signal;
 use std::{fs, io::Write, time::Duration};
+use tonic::Code;
 
 /// How long anything may take on a machine that is busy with other tests.
 const BOUND: Duration = Duration::from_secs(120);
@@ -66,8 +71,8 @@ async fn full_disks_lose_and_double_nothing_and_writing_resumes_by_itself() {
         let before = load.retries();
         fill(&ballast);
         wait::until("appends are refused", BOUND, || load.retries() > before).await;
-        // A kill on a full disk, now and then.
-        if time % 3 == 1 {
+        // Kills on a full disk, one after the other, now and then.
+        for _ in 0..time % 3 {
             tokio::task::block_in_place(|| server.restart());
         }
         // What is committed can be read.
@@ -78,4 +83,25 @@ async fn full_disks_lose_and_double_nothing_and_writing_resumes_by_itself() {
     let done = load.finish().await;
     assert!(server.terminate().success());
     done.check(&server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleting_a_file_makes_room_on_a_disk_without_a_byte_left_also_after_a_kill() {
+    let disk = Mount::small_disk(160 << 20);
+    let mut server = Server::start(Setup::default().arg("--shards").arg("1").data_dir(disk.path().join("data")));
+    for _ in 0..40 {
+        server.client().append(unary("large.log", vec![b'x'; 1 << 20])).await.unwrap();
+    }
+    wait::until("the plain file", BOUND, || {
+        fs::metadata(server.plain("large.log")).is_ok_and(|found| found.len() == 40 << 20)
+    })
+    .await;
+    let append = async |server: &Server| server.client().append(unary("small.log", b"line\n".to_vec())).await;
+    fill(&disk.path().join("ballast"));
+    let refused = append(&server).await.unwrap_err();
+    assert_refused(&refused, Code::ResourceExhausted, Reason::DiskFull);
+    tokio::task::block_in_place(|| server.restart());
+    server.files().delete(delete("large.log")).await.unwrap();
+    wait::until_async("writing resumes", BOUND, async || append(&server).await.is_ok()).await;
+    assert_content(&server, "small.log", b"line\n").await;
 }

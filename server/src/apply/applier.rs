@@ -20,6 +20,7 @@ use inkpot_proto::path::TenantName;
 use inkpot_wal::{
     fs::{Access, Attributes, File, FileSystem, VolumeSync, parent},
     planted::{self, Bug},
+    reserve::Reserve,
     writer::is_full,
 };
 use std::{
@@ -37,6 +38,8 @@ const MAX_WRITE_BYTES: usize = 8 << 20;
 /// Up to this many files are synced one by one; more by a sync of the whole volume. (Measured on ext4: 100 files one by
 /// one 16 to 36 ms, the volume 2.6 ms.)
 const MAX_SYNC_EACH: usize = 32;
+/// With less than this free, in bytes, a checkpoint does not begin: some thousand rows.
+const CATALOG_ROOM_BYTES: u64 = 1 << 20;
 
 /// Why the plain files or the catalog could not be brought up to date. The shard closes and recovers from the log.
 #[derive(Debug, Error)]
@@ -117,12 +120,22 @@ pub struct Round {
     pub disk_full: bool,
 }
 
+/// What recovery did to plain files, and the applier has to make durable.
+#[derive(Debug, Default)]
+pub struct Unsynced {
+    /// Files that were written to and not synced.
+    pub files: Vec<Arc<FileView>>,
+    /// A descriptor of the volume from before the first of these writes; `None` where its errors cannot be trusted.
+    pub volume: Option<Box<dyn VolumeSync>>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Applier {
     fs: Arc<dyn FileSystem>,
     catalog: Arc<Catalog>,
     backlog: Arc<Backlog>,
+    reserve: Reserve,
     descriptors: Descriptors,
     volume: Option<Box<dyn VolumeSync>>,
     /// Files with bytes that no checkpoint has synced.
@@ -133,21 +146,22 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// `unsynced` are the files that recovery wrote to. `volume` must have been opened before that.
+    /// Goes on from what recovery did.
     #[must_use]
     pub fn new(
         fs: Arc<dyn FileSystem>,
         catalog: Arc<Catalog>,
         backlog: Arc<Backlog>,
         open_files: usize,
-        volume: Option<Box<dyn VolumeSync>>,
-        unsynced: Vec<Arc<FileView>>,
+        reserve: Reserve,
+        unsynced: Unsynced,
         metrics: Arc<ShardMetrics>,
     ) -> Self {
+        let Unsynced { files, volume } = unsynced;
         let descriptors = Descriptors::new(open_files, volume.is_some());
-        let unsynced: HashMap<_, _> = unsynced.into_iter().map(|view| (view.id, view)).collect();
+        let unsynced: HashMap<_, _> = files.into_iter().map(|view| (view.id, view)).collect();
         let recovered = !unsynced.is_empty();
-        Self { fs, catalog, backlog, descriptors, volume, unsynced, recovered, metrics }
+        Self { fs, catalog, backlog, reserve, descriptors, volume, unsynced, recovered, metrics }
     }
 
     /// Writes files once.
@@ -195,7 +209,7 @@ impl Applier {
     pub fn checkpoint(&mut self, snapshot: Snapshot, now: Instant) -> Result<Option<Snapshot>, ApplyError> {
         let begin = Instant::now();
         let through = snapshot.progress.mark.sequence;
-        if self.round(Which::Through(through), now)?.disk_full {
+        if self.has_no_room_for_catalog() || self.round(Which::Through(through), now)?.disk_full {
             return Ok(Some(snapshot));
         }
         if !self.park(through)? {
@@ -216,6 +230,13 @@ impl Applier {
         self.clear_away(&snapshot.removed)?;
         self.metrics.checkpoint_duration.since(begin);
         Ok(None)
+    }
+
+    /// A catalog that runs out of room in the middle closes the shard. Where there is none, the reserve gives some: a
+    /// checkpoint is what gives the log back.
+    fn has_no_room_for_catalog(&self) -> bool {
+        let is_full = self.fs.free_bytes().is_ok_and(|free| free < CATALOG_ROOM_BYTES);
+        is_full && !self.reserve.give_for_checkpoint(CATALOG_ROOM_BYTES)
     }
 
     /// Removes what is left of files that are gone: nothing needs it from now on.

@@ -121,6 +121,8 @@ async fn run_checkpoint(
     if unfinished.is_none() {
         *last_mark = Some(mark);
         let _ = shard.send(Command::Apply(Request::Checkpointed(mark))).await;
+    } else {
+        tokio::time::sleep(FULL_RETRY).await;
     }
     Ok(())
 }

@@ -4,11 +4,17 @@
 use super::{ShardWriter, Slots, answers::closed, helpers::Helpers, refuse_item, unknown};
 use crate::{
     admission::Admission,
-    apply::{Request, applier::Applier, backlog::Backlog, plain::disk_full, registry::Registry},
+    apply::{
+        Request,
+        applier::{Applier, Unsynced},
+        backlog::Backlog,
+        plain::disk_full,
+        registry::Registry,
+    },
     catalog::CatalogSlot,
     config::Config,
     host::{Host, Worker},
-    recovery::{Ground, Recovered, RecoveryError, Unapplied, recover},
+    recovery::{Ground, Recovered, RecoveryError, recover},
     shard::{Command, MAILBOX_COMMANDS, ShardHandle, turns::Item},
     telemetry::ShardMetrics,
 };
@@ -139,10 +145,10 @@ impl Shard {
                 },
             };
             let (why, refused) = match outcome {
-                Ok((recovered, unapplied)) => {
+                Ok((recovered, unsynced)) => {
                     self.spec.metrics.recovery_duration.since(began);
                     let began = Instant::now();
-                    match self.serve(recovered, unapplied, &mut retained).await {
+                    match self.serve(recovered, unsynced, &mut retained).await {
                         End::Stopped => break,
                         End::Failed(why, refused) => {
                             if began.elapsed() > MAX_BACKOFF {
@@ -185,7 +191,7 @@ impl Shard {
         &mut self,
         retained: Option<Retained>,
         refused: &Refused,
-    ) -> Option<Result<(Recovered, Unapplied), RecoveryError>> {
+    ) -> Option<Result<(Recovered, Unsynced), RecoveryError>> {
         let (tell, mut done) = oneshot::channel();
         let (spec, registry) = (self.spec.clone(), Arc::clone(&self.registry));
         let recovery = async move { _ = tell.send(recover(&spec.ground(&registry), retained)) };
@@ -223,7 +229,7 @@ impl Shard {
     }
 
     /// Serves until it is stopped or fails; then `retained` is what the next attempt needs of memory.
-    async fn serve(&mut self, recovered: Recovered, unapplied: Unapplied, retained: &mut Option<Retained>) -> End {
+    async fn serve(&mut self, recovered: Recovered, unsynced: Unsynced, retained: &mut Option<Retained>) -> End {
         let config = Arc::clone(&self.spec.config);
         let backlog = Arc::new(Backlog::new(config.apply.budget_bytes));
         let catalog = Arc::clone(&recovered.catalog);
@@ -232,17 +238,13 @@ impl Shard {
             Arc::clone(&catalog),
             Arc::clone(&backlog),
             config.apply.open_files,
-            unapplied.volume,
-            unapplied.unsynced,
+            recovered.log.maker().reserve(),
+            unsynced,
             Arc::clone(&self.spec.metrics),
         );
         let mut writer =
             ShardWriter::new(&self.spec, Arc::clone(&self.registry), Arc::clone(&backlog), recovered, Instant::now());
         writer.set_lost(std::mem::take(&mut self.lost));
-        for (view, piece) in unapplied.aside {
-            let crc32c = view.state().crc32c;
-            backlog.push(&view, piece, crc32c);
-        }
         let helpers = match Helpers::start(&self.spec, &self.registry, &self.sender, applier, &backlog, &writer) {
             Ok(helpers) => helpers,
             Err(error) => {
@@ -331,6 +333,9 @@ impl Shard {
                 writer.tick(now)?;
             }
             helpers.stage(writer.take_jobs());
+            if writer.take_room_due() {
+                helpers.checkpoint_now();
+            }
             if let Err(gone) = helpers.look_at(writer) {
                 // One that failed tells why before it goes: what it told is here by now, perhaps behind other things.
                 for _ in 0..self.mailbox.len() {

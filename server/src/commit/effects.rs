@@ -248,13 +248,14 @@ impl ShardWriter {
     }
 
     /// The path of a view leads elsewhere from now on.
-    fn retire(&self, view: &FileView, gone: Gone, successor: Option<Arc<FileView>>) {
+    fn retire(&mut self, view: &FileView, gone: Gone, successor: Option<Arc<FileView>>) {
         let mut state = view.state();
         state.gone = Some(gone);
         state.successor = successor;
         let dropped = state.drop_pending();
         drop(state);
         self.backlog.done(dropped);
+        self.room_due |= self.disk_full;
         view.changed.notify_waiters();
     }
 

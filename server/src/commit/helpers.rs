@@ -144,12 +144,13 @@ async fn run_stager(mut stager: Stager, mut jobs: UnboundedReceiver<Job>, shard:
     }
 }
 
-/// Makes the next segment whenever it is asked for. If that fails, the shard makes it itself when it needs it, and learns
-/// why.
+/// Makes the next segment whenever it is asked for, once the reserve is full. If that fails, the shard makes it itself
+/// when it needs it, and learns why.
 async fn run_preparer(maker: Arc<SegmentMaker>, mut wanted: Receiver<()>) {
+    let reserve = maker.reserve();
     let mut is_told = false;
     while wanted.recv().await.is_some() {
-        let prepared = maker.prepare();
+        let prepared = reserve.fill_up().and(maker.prepare());
         // On a full disk it is asked for with every commit.
         if let (Err(error), false) = (&prepared, is_told) {
             tracing::warn!(%error, "a log segment could not be prepared ahead");

@@ -164,6 +164,8 @@ pub struct ShardWriter {
     last_write: Instant,
     room_checked: Option<Instant>,
     disk_full: bool,
+    /// On a full disk something went, the room of which comes back with the next checkpoint.
+    room_due: bool,
     /// Running time at the start, and when that was.
     running: (u64, Instant),
     metrics: Arc<ShardMetrics>,
@@ -186,9 +188,13 @@ impl ShardWriter {
         now: Instant,
     ) -> Self {
         let Spec { number, fs, config, admission, metrics, salt, host: _ } = spec.clone();
-        let Recovered { catalog, mut files, plain, log, running } = recovered;
+        let Recovered { catalog, mut files, plain, log, running, aside } = recovered;
         let account = Account::new(admission, number, &mut files);
         backlog.set_synced(log.synced_sequence());
+        for (view, piece) in aside {
+            let crc32c = view.state().crc32c;
+            backlog.push(&view, piece, crc32c);
+        }
         let recovered_sets = files.sets().ids();
         Self {
             number,
@@ -232,6 +238,7 @@ impl ShardWriter {
             last_write: now,
             room_checked: None,
             disk_full: false,
+            room_due: false,
             running: (running, now),
             metrics,
             oldest: None,
@@ -388,7 +395,9 @@ impl ShardWriter {
         if !is_checked {
             self.room_checked = Some(now);
             let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
-            self.disk_full = self.fs.free_bytes().is_ok_and(|free| free < wanted);
+            let is_full = || self.fs.free_bytes().is_ok_and(|free| free < wanted);
+            // Segments that are kept for later must not be what the disk is full of.
+            self.disk_full = is_full() && (!self.log.give_back_spare()? || is_full());
         }
         let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
         match self.log.reserve(frame.min(self.log.max_payload())) {
@@ -489,6 +498,11 @@ impl ShardWriter {
             },
         }
         Ok(())
+    }
+
+    /// Whether a checkpoint would make room that is wanted; asked once.
+    pub fn take_room_due(&mut self) -> bool {
+        std::mem::take(&mut self.room_due)
     }
 
     /// Puts down what waits to be decided on.

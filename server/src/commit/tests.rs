@@ -343,3 +343,28 @@ fn idle_shard_says_that_there_is_room_again() {
     rig.writer.checkpointed(&mark, rig.now).unwrap();
     assert_eq!(full(&rig), 0, "without a write");
 }
+
+#[test]
+fn segments_that_are_kept_for_use_again_are_given_back_when_the_disk_is_full() {
+    let mut config = Config::default();
+    config.wal.segment_bytes = 5 << 20;
+    let mut rig = Rig::new(config);
+    rig.open(1, "a", None);
+    let mut seq = 0;
+    while rig.writer.unreleased_bytes() == 0 {
+        seq += 1;
+        rig.send(1, seq, 512 << 10, Durability::Synced);
+        let _ = rig.commit();
+    }
+    let mark = rig.writer.snapshot(rig.now).unwrap().progress.mark;
+    rig.writer.checkpointed(&mark, rig.now).unwrap();
+    // Too little for what waits and the reserve, unless the released segment goes.
+    let (capacity, wanted) = (1 << 40, rig.backlog.bytes() + ROOM_RESERVE_BYTES);
+    rig.memory.set_capacity(capacity);
+    let used = capacity - rig.memory.free_bytes().unwrap();
+    rig.memory.set_capacity(used + wanted - (1 << 20));
+    rig.now += ROOM_CHECK;
+    rig.send(1, seq + 1, 10, Durability::Synced);
+    assert_eq!(ack(&rig.commit()[0]).through_seq, seq + 1);
+    assert_eq!(rig.writer.metrics.disk_full.get(), 0);
+}

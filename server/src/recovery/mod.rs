@@ -10,6 +10,7 @@ mod names;
 
 use crate::{
     apply::{
+        applier::Unsynced,
         plain::PlainFiles,
         registry::Registry,
         view::{FileView, Location, Piece, Place, ViewState},
@@ -125,24 +126,15 @@ pub struct Recovered {
     pub log: Writer,
     /// Running time of the shard so far, in seconds.
     pub running: u64,
-}
-
-/// What its applier goes on from.
-#[derive(Debug, Default)]
-pub struct Unapplied {
-    /// Files that were written to and not synced.
-    pub unsynced: Vec<Arc<FileView>>,
     /// Bytes that could not be brought to their files, in order.
     pub aside: Vec<(Arc<FileView>, Piece)>,
-    /// A descriptor of the volume from before the first of these writes; `None` where its errors cannot be trusted.
-    pub volume: Option<Box<dyn VolumeSync>>,
 }
 
 /// Recovers a shard. `retained` is what this process still holds if it did not die.
 ///
 /// # Errors
 /// See [`RecoveryError`]; then nothing was given up, and another attempt may be made.
-pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recovered, Unapplied), RecoveryError> {
+pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recovered, Unsynced), RecoveryError> {
     let volume = open_volume(ground.fs.as_ref());
     let catalog = Arc::new(Catalog::open(ground.fs.as_ref(), ground.number)?);
     let progress = catalog.progress()?;
@@ -172,7 +164,7 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
         let sequence = frame.header.sequence;
         decode(&frame.payload, sequence, |record| bringer.take(&record, sequence))
     })?;
-    let (unsynced, aside) = bringer.finish(&touched)?;
+    let (written, aside) = bringer.finish(&touched)?;
     // Never what was before a set that may have happened: others may show it already.
     files.sets().locked().for_each(|key| ground.registry.hold_undecided(key));
     for (key, _) in files.unbound().iter().filter(|(key, _)| files.sets().lock_of(key).is_none()) {
@@ -187,8 +179,8 @@ pub fn recover(ground: &Ground<'_>, retained: Option<Retained>) -> Result<(Recov
         files = touched.len(),
         "shard recovered"
     );
-    let recovered = Recovered { catalog, files, plain, log, running: progress.running };
-    Ok((recovered, Unapplied { unsynced, aside, volume }))
+    let recovered = Recovered { catalog, files, plain, log, running: progress.running, aside };
+    Ok((recovered, Unsynced { files: written, volume }))
 }
 
 /// Whether the log and a catalog are of one moment: every frame builds on what the catalog and the frames before it have.

@@ -4,12 +4,14 @@
 //! On disk, a shard's log is a directory per epoch with segments of one size ([`segment`]) that hold frames
 //! ([`frame`]) with dense sequences. A start is an attempt at a new epoch ([`recovery`]): frames that are valid but not
 //! proven durable are carried over and synced, then one begin frame states where each older epoch ends. [`writer`]
-//! appends; a checkpoint elsewhere tells from which [`recovery::Mark`] on the log is still needed.
+//! appends; a checkpoint elsewhere tells from which [`recovery::Mark`] on the log is still needed. [`reserve`] keeps room
+//! for a start on a full disk.
 
 pub mod frame;
 pub mod fs;
 pub mod planted;
 pub mod recovery;
+pub mod reserve;
 pub mod segment;
 pub mod writer;
 

@@ -22,8 +22,9 @@ use crate::{
     frame::{self, Frame, Kind},
     fs::{Attributes, FileSystem},
     planted::{self, Bug},
+    reserve::Reserve,
     segment::{Found, HEADER_BYTES, SegmentId, SegmentMaker, epoch_dir, parse_number, wal_dir},
-    writer::Writer,
+    writer::{Writer, is_full},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -204,9 +205,18 @@ impl Survey {
     /// # Errors
     /// Those of the file system; then nothing was given up, and this or a new survey may try again.
     pub fn begin(&self, fs: &Arc<dyn FileSystem>, segment_bytes: u64) -> Result<Writer, WalError> {
-        let epoch = create_epoch(fs.as_ref(), self.shard, self.highest_epoch + 1)?;
-        let maker = Arc::new(SegmentMaker::new(Arc::clone(fs), self.shard, epoch, segment_bytes));
-        self.give_up_dead(fs.as_ref(), &maker)?;
+        let reserve = Reserve::new(Arc::clone(fs), self.shard, segment_bytes);
+        let epoch = create_epoch(fs.as_ref(), self.shard, self.highest_epoch + 1, &reserve)?;
+        let begun = self.begin_epoch(fs.as_ref(), SegmentMaker::new(epoch, reserve));
+        // If it failed, this may be one of them.
+        remove_empty_epochs(fs.as_ref(), self.shard, epoch + u64::from(begun.is_err()));
+        begun
+    }
+
+    fn begin_epoch(&self, fs: &dyn FileSystem, maker: SegmentMaker) -> Result<Writer, WalError> {
+        let maker = Arc::new(maker);
+        self.give_up_dead(fs, &maker)?;
+        let epoch = maker.epoch();
         let begin = Begin { epoch, sealed: self.sealed.clone() }.encode();
         let frames = self.unproven.iter().map(|frame| frame.payload.len()).chain([begin.len(), 0]);
         let first_bytes = frames.map(|payload| frame::size(payload) as u64).sum();
@@ -216,7 +226,6 @@ impl Survey {
         }
         writer.sync()?;
         writer.append_begin(&begin)?;
-        remove_empty_epochs(fs.as_ref(), self.shard, epoch);
         Ok(writer)
     }
 
@@ -278,12 +287,13 @@ fn list_epochs(fs: &dyn FileSystem, shard: u32) -> Result<Vec<u64>, WalError> {
 }
 
 /// Takes the first free epoch from `epoch` on: exclusively, so that two attempts never share one.
-fn create_epoch(fs: &dyn FileSystem, shard: u32, mut epoch: u64) -> Result<u64, WalError> {
+fn create_epoch(fs: &dyn FileSystem, shard: u32, mut epoch: u64, reserve: &Reserve) -> Result<u64, WalError> {
     loop {
         let dir = epoch_dir(shard, epoch);
         match fs.create_dir(&dir, Attributes::PRIVATE_DIR) {
             Ok(()) => break,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => epoch += 1,
+            Err(error) if is_full(&error) && reserve.give_for_start(0) => {}
             Err(source) => return Err(WalError::io(&dir, source)),
         }
     }

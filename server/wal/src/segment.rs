@@ -10,6 +10,7 @@ use crate::{
     WalError,
     frame::{self, Header, Place},
     fs::{Access, Attributes, Existing, File, FileSystem},
+    reserve::Reserve,
     writer::is_full,
 };
 use bytes::Bytes;
@@ -165,6 +166,7 @@ pub struct SegmentMaker {
     shard: u32,
     epoch: u64,
     segment_bytes: u64,
+    reserve: Reserve,
     state: Mutex<MakerState>,
 }
 
@@ -179,6 +181,9 @@ struct MakerState {
 
 /// What file systems hand out at a time, in bytes: a segment that is smaller than usual is a multiple of it.
 const BLOCK_BYTES: u64 = 4096;
+/// What the first segment of an epoch has beyond what is carried over into it, at the least if there is room, in bytes:
+/// some hundred deletes.
+const FIRST_SLACK_BYTES: u64 = 64 << 10;
 /// Released segments that are kept for use again; more are removed.
 const MAX_SPARE: usize = 16;
 /// Behind the name of a segment until it is durable.
@@ -211,8 +216,9 @@ impl From<io::Error> for MakeError {
 }
 
 impl SegmentMaker {
-    pub(crate) fn new(fs: Arc<dyn FileSystem>, shard: u32, epoch: u64, segment_bytes: u64) -> Self {
-        Self { fs, shard, epoch, segment_bytes, state: Mutex::default() }
+    pub(crate) fn new(epoch: u64, reserve: Reserve) -> Self {
+        let (fs, shard, segment_bytes) = (Arc::clone(&reserve.fs), reserve.shard, reserve.bytes);
+        Self { fs, shard, epoch, segment_bytes, reserve, state: Mutex::default() }
     }
 
     /// Makes the next segment if none is ready. Meant for a thread that may wait for the disk.
@@ -231,6 +237,12 @@ impl SegmentMaker {
             state.ready = Some(self.make(&mut state, self.segment_bytes)?);
         }
         Ok(())
+    }
+
+    /// What the log keeps for when the disk is full.
+    #[must_use]
+    pub fn reserve(&self) -> Reserve {
+        self.reserve.clone()
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -252,12 +264,25 @@ impl SegmentMaker {
         }
     }
 
-    /// The first segment of an epoch: on a full disk one that holds just `bytes`, so that what is kept can be served.
+    /// The first segment of an epoch. On a full disk one that holds `bytes` and little more, so that what is kept can be
+    /// served, and deleted; with room from the reserve, if there is no other.
     pub(crate) fn take_first(&self, bytes: u64) -> Result<Segment, MakeError> {
         let least = (HEADER_BYTES as u64 + bytes).next_multiple_of(BLOCK_BYTES);
-        match self.take() {
-            Err(MakeError::Full(_)) if least < self.segment_bytes => self.make(&mut self.lock(), least),
-            taken => taken,
+        let mut taken = self.take();
+        for len in [least + FIRST_SLACK_BYTES, least] {
+            if matches!(taken, Err(MakeError::Full(_))) {
+                taken = self.make_from_reserve(len.min(self.segment_bytes));
+            }
+        }
+        taken
+    }
+
+    fn make_from_reserve(&self, len: u64) -> Result<Segment, MakeError> {
+        loop {
+            let made = self.make(&mut self.lock(), len);
+            if !matches!(made, Err(MakeError::Full(_))) || !self.reserve.give_for_start(len) {
+                return made;
+            }
         }
     }
 
@@ -278,6 +303,19 @@ impl SegmentMaker {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Removes the segments that are kept for use again, so that others have their room; says whether there were any.
+    /// Does nothing while a segment is being made.
+    pub(crate) fn give_back_spare(&self) -> io::Result<bool> {
+        let Ok(mut state) = self.state.try_lock() else { return Ok(false) };
+        let mut any = false;
+        while let Some(path) = state.spare.front() {
+            self.fs.remove_file(path)?;
+            state.spare.pop_front();
+            any = true;
+        }
+        Ok(any)
     }
 
     fn make(&self, state: &mut MakerState, len: u64) -> Result<Segment, MakeError> {
@@ -322,6 +360,12 @@ impl SegmentMaker {
 
 /// Writes the header, and zeros as far as there is nothing to write over.
 fn fill(file: &dyn File, len: u64, header: &[u8]) -> io::Result<()> {
+    write_zeros(file, len)?;
+    file.write_at(&[header], 0)
+}
+
+/// Makes a file `len` bytes long, with zeros.
+pub(crate) fn write_zeros(file: &dyn File, len: u64) -> io::Result<()> {
     let mut at = file.metadata()?.len;
     let zeros = vec![0; FILL_BYTES.min(usize::try_from(len).unwrap_or(FILL_BYTES))];
     while at < len {
@@ -329,7 +373,7 @@ fn fill(file: &dyn File, len: u64, header: &[u8]) -> io::Result<()> {
         file.write_at(&[&zeros[..usize::try_from(part).unwrap_or(zeros.len())]], at)?;
         at += part;
     }
-    file.write_at(&[header], 0)
+    Ok(())
 }
 
 /// What lies in the directory of an epoch.

@@ -5,7 +5,7 @@ use crate::{
     frame::{self, Header, Kind, Place},
     planted::{self, Bug},
     recovery::Mark,
-    segment::{HEADER_BYTES, MakeError, Segment, SegmentId, SegmentMaker},
+    segment::{HEADER_BYTES, MakeError, Segment, SegmentId, SegmentMaker, epoch_dir},
 };
 use std::{collections::VecDeque, io, mem, sync::Arc};
 
@@ -183,6 +183,16 @@ impl Writer {
             self.older.pop_front();
         }
         Ok(())
+    }
+
+    /// Gives the disk back what [`Writer::release`] keeps for use again: for when it is full. Says whether there was
+    /// anything.
+    ///
+    /// # Errors
+    /// [`WalError::Closed`] after the end of the epoch. Those of the file system.
+    pub fn give_back_spare(&mut self) -> Result<bool, WalError> {
+        self.require_open()?;
+        self.maker.give_back_spare().map_err(|source| WalError::io(&epoch_dir(self.shard, self.epoch()), source))
     }
 
     pub(crate) fn append_rewritten(&mut self, header: Header, payload: &[u8]) -> Result<(), WalError> {

@@ -14,6 +14,8 @@ use inkpot_wal::{
     recovery::Mark,
 };
 
+const RESERVE_BYTES: u64 = 4 << 20;
+
 /// An applier on a disk in memory, and what it applies from.
 struct Rig {
     memory: MemoryFs,
@@ -27,7 +29,7 @@ struct Rig {
 impl Rig {
     fn new(open_files: usize) -> Self {
         let memory = MemoryFs::new();
-        for dir in ["files", "staging", "shards", "shards/0000", "shards/0000/parked"] {
+        for dir in ["files", "staging", "shards", "shards/0000", "shards/0000/parked", "shards/0000/wal"] {
             memory.create_dir(dir, Attributes::PRIVATE_DIR).unwrap();
         }
         Catalog::create(&memory, 0).unwrap();
@@ -36,9 +38,10 @@ impl Rig {
         let fs: Arc<dyn FileSystem> = Arc::new(faulty.clone());
         let plain = PlainFiles::new(Arc::clone(&fs), 0, Attributes::PRIVATE, Attributes::PRIVATE_DIR);
         let backlog = Arc::new(Backlog::new(1 << 30));
-        let volume = fs.volume_sync().unwrap();
+        let unsynced = Unsynced { volume: fs.volume_sync().unwrap(), ..Unsynced::default() };
+        let reserve = Reserve::new(Arc::clone(&fs), 0, RESERVE_BYTES);
         let applier =
-            Applier::new(fs, catalog, Arc::clone(&backlog), open_files, volume, Vec::new(), ShardMetrics::off());
+            Applier::new(fs, catalog, Arc::clone(&backlog), open_files, reserve, unsynced, ShardMetrics::off());
         Self { memory, faulty, plain, backlog, applier, sequence: 0 }
     }
 
@@ -248,4 +251,26 @@ fn failure_that_is_no_want_of_room_is_an_error() {
         let error = rig.checkpoint().unwrap_err();
         assert!(matches!(error, ApplyError::File { .. }), "{op:?}: {error:?}");
     }
+}
+
+#[test]
+fn checkpoint_without_room_for_the_catalog_waits_or_takes_from_the_reserve() {
+    let mut rig = Rig::new(8);
+    let view = rig.make("a", 1);
+    rig.push(&view, "one");
+    rig.sync_log();
+    rig.round();
+    let capacity = 1 << 40;
+    rig.memory.set_capacity(capacity);
+    let used = capacity - rig.memory.free_bytes().unwrap();
+    rig.memory.set_capacity(used);
+    assert!(rig.checkpoint().unwrap().is_some());
+    let mark = Catalog::open(&rig.memory, 0).unwrap().progress().unwrap().mark;
+    assert_eq!(mark.sequence, 0);
+    rig.memory.set_capacity(used + 2 * RESERVE_BYTES);
+    rig.applier.reserve.fill_up().unwrap();
+    rig.memory.set_capacity(used + RESERVE_BYTES);
+    assert!(rig.checkpoint().unwrap().is_none());
+    let mark = Catalog::open(&rig.memory, 0).unwrap().progress().unwrap().mark;
+    assert_eq!(mark.sequence, 1);
 }

@@ -180,7 +180,7 @@ impl Machine {
         self.drain();
         self.channels.clear();
         let ground = Ground { number: 0, fs: &self.fs, config: &self.config, registry: &self.registry };
-        let (recovered, unapplied) = recover(&ground, self.retained.clone())?;
+        let (recovered, unsynced) = recover(&ground, self.retained.clone())?;
         let catalog = Arc::clone(&recovered.catalog);
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let applier = Applier::new(
@@ -188,16 +188,12 @@ impl Machine {
             Arc::clone(&recovered.catalog),
             Arc::clone(&backlog),
             self.config.apply.open_files,
-            unapplied.volume,
-            unapplied.unsynced,
+            recovered.log.maker().reserve(),
+            unsynced,
             ShardMetrics::off(),
         );
         let writer =
             ShardWriter::new(&self.spec(), Arc::clone(&self.registry), Arc::clone(&backlog), recovered, self.now);
-        for (view, piece) in unapplied.aside {
-            let crc32c = view.state().crc32c;
-            backlog.push(&view, piece, crc32c);
-        }
         let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
         self.live = Some(Live { writer, applier, backlog, stager, catalog });
         Ok(())

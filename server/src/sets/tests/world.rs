@@ -230,7 +230,8 @@ impl World {
         let Shard { handle, retained, health, live, .. } = &mut self.shards[shard];
         let registry = &handle.registry;
         let ground = Ground { number: handle.number, fs: &self.fs, config: &self.config, registry: registry.as_ref() };
-        let (recovered, unapplied) = recover(&ground, retained.take()).unwrap();
+        let (recovered, unsynced) = recover(&ground, retained.take()).unwrap();
+        assert!(recovered.aside.is_empty(), "bytes without a plain file");
         let backlog = Arc::new(Backlog::new(self.config.apply.budget_bytes));
         let catalog = Arc::clone(&recovered.catalog);
         let applier = Applier::new(
@@ -238,8 +239,8 @@ impl World {
             Arc::clone(&catalog),
             Arc::clone(&backlog),
             self.config.apply.open_files,
-            unapplied.volume,
-            unapplied.unsynced,
+            recovered.log.maker().reserve(),
+            unsynced,
             ShardMetrics::off(),
         );
         let spec = Spec {
@@ -252,7 +253,6 @@ impl World {
             host: Host::Threads,
         };
         let writer = ShardWriter::new(&spec, Arc::clone(registry), backlog, recovered, self.now);
-        assert!(unapplied.aside.is_empty(), "bytes without a plain file");
         let stager = Stager::new(Arc::clone(&self.fs), plain_files(&ground));
         *live = Some(Live { writer, applier, stager, catalog });
         health.send_replace(Health::Open);

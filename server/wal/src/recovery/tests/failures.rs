@@ -10,6 +10,8 @@ use crate::{
         memory::{Loss, MemoryFs},
     },
     recovery::{Mark, Retained, Survey},
+    reserve::Reserve,
+    segment::wal_dir,
     writer::Writer,
 };
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use std::sync::Arc;
 const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
 const EIO: i32 = 5;
+/// Bytes of a segment that is larger than what a start on a full disk takes from the reserve.
+const LARGE: u64 = 1 << 20;
 
 struct Faulty {
     memory: MemoryFs,
@@ -131,6 +135,75 @@ fn log_opens_with_little_room_and_goes_on_when_there_is_more() {
     let survey = read(&memory.power_loss(Loss::Nothing, 0));
     assert_eq!(survey.begin(&fs(&memory), LARGE).unwrap().last_sequence(), survey.last_sequence() + 1);
     assert_eq!(replayed(&survey, &memory).unwrap().len(), 2);
+}
+
+/// A log with a reserve on a disk that is full since, and how many bytes that disk has.
+fn full_disk_with_reserve() -> (MemoryFs, u64) {
+    let memory = machine();
+    let survey = Survey::read(&memory, SHARD, Mark::default(), None).unwrap();
+    let mut writer = survey.begin(&fs(&memory), LARGE).unwrap();
+    writer.maker().reserve().fill_up().unwrap();
+    writer.append(&[&[1; 300]]).unwrap();
+    let used = (1 << 40) - memory.free_bytes().unwrap();
+    memory.set_capacity(used);
+    (memory, used)
+}
+
+fn starts(memory: &MemoryFs) -> Result<Writer, WalError> {
+    Survey::read(memory, SHARD, Mark::default(), None).unwrap().begin(&fs(memory), LARGE)
+}
+
+#[test]
+fn starts_on_a_disk_without_a_byte_left_take_from_the_reserve_until_it_is_empty() {
+    let (memory, used) = full_disk_with_reserve();
+    let (mut begun, mut appended) = (0, 1);
+    let end = loop {
+        match starts(&memory) {
+            Ok(mut writer) => appended += usize::from(writer.append(&[&[2; 30_000]]).is_ok()),
+            Err(error) => break error,
+        }
+        begun += 1;
+    };
+    assert!(matches!(end, WalError::Full { .. }), "{end:?}");
+    assert!(begun >= 5 && appended > 3, "{begun} starts, {appended} appends");
+    let dirs = memory.read_dir(&wal_dir(SHARD)).unwrap().len();
+    assert!(starts(&memory).is_err());
+    assert_eq!(memory.read_dir(&wal_dir(SHARD)).unwrap().len(), dirs, "attempts leave no directories");
+    memory.set_capacity(used + 10 * LARGE);
+    starts(&memory).unwrap().maker().reserve().fill_up().unwrap();
+    memory.set_capacity((used + 10 * LARGE) - memory.free_bytes().unwrap());
+    starts(&memory).unwrap();
+    assert_eq!(
+        replayed(&Survey::read(&memory, SHARD, Mark::default(), None).unwrap(), &memory).unwrap().len(),
+        appended
+    );
+}
+
+#[test]
+fn directory_of_an_epoch_without_room_takes_from_the_reserve() {
+    let (memory, _) = full_disk_with_reserve();
+    let faulty = FaultyFs::over_memory(&memory);
+    faulty.fail(Op::CreateDir, "wal", When::Nth(1), FaultKind::Errno(ENOSPC));
+    let survey = Survey::read(&memory, SHARD, Mark::default(), None).unwrap();
+    let fs: Arc<dyn FileSystem> = Arc::new(faulty);
+    survey.begin(&fs, LARGE).unwrap();
+}
+
+#[test]
+fn reserve_takes_no_room_that_is_needed_and_checkpoints_leave_half_of_it() {
+    let memory = machine();
+    let reserve = Reserve::new(fs(&memory), SHARD, LARGE);
+    memory.set_capacity(2 * LARGE - 1);
+    reserve.fill_up().unwrap();
+    assert!(!reserve.give_for_checkpoint(1));
+    memory.set_capacity(2 * LARGE);
+    reserve.fill_up().unwrap();
+    memory.set_capacity(LARGE);
+    assert!(reserve.give_for_checkpoint(LARGE));
+    assert_eq!(memory.free_bytes().unwrap(), LARGE / 2);
+    assert!(!reserve.give_for_checkpoint(1));
+    assert!(reserve.give_for_start(LARGE));
+    assert!(!reserve.give_for_start(1));
 }
 
 #[test]
