@@ -1,7 +1,9 @@
 //! Those who write: the real library, and a note of all that it was told.
 
 use super::{notebook::Notebook, plan::Writing};
-use inkpot_client::{AppendOnce, BatchPolicy, Error, ErrorReason, OpenOptions, Producer as Named, Receipt, Writer};
+use inkpot_client::{
+    AppendOnce, BatchPolicy, Client, Error, ErrorReason, OpenOptions, Producer as Named, Receipt, Writer,
+};
 use inkpot_tests::checker::{AppendId, Event, Producer};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{collections::VecDeque, time::Duration};
@@ -137,4 +139,60 @@ pub async fn append_alone(notebook: Notebook, number: usize, writing: Writing) -
         sleep(writing.pause(&mut rng)).await;
     }
     Ok(())
+}
+
+/// How often an append in a call of its own is tried before its producer gives up.
+const TRIES: usize = 6;
+
+/// Appends in calls of their own as a producer: the same one again until it is known what became of it.
+pub async fn produce_once(notebook: Notebook, number: usize, writing: Writing) -> turmoil::Result {
+    let mut rng = SmallRng::seed_from_u64(writing.seed);
+    sleep(writing.begin).await;
+    let client = notebook.client(number).await;
+    for turn in 0..writing.appends {
+        let id = notebook.numbered(&writing.file, &writing.producer, turn, writing.len(&mut rng));
+        let mut is_acked = false;
+        for _ in 0..TRIES {
+            match try_once(&notebook, &client, &writing, (id, turn as u64 + 1), &mut rng).await {
+                Ok(()) => is_acked = true,
+                Err(true) => {
+                    sleep(Duration::from_millis(rng.random_range(1..500))).await;
+                    continue;
+                }
+                Err(false) => {}
+            }
+            break;
+        }
+        if !is_acked {
+            return Ok(());
+        }
+        sleep(writing.pause(&mut rng)).await;
+    }
+    Ok(())
+}
+
+/// One call. If it fails: whether there is sense in another one.
+async fn try_once(
+    notebook: &Notebook,
+    client: &Client,
+    writing: &Writing,
+    (id, seq): (AppendId, u64),
+    rng: &mut SmallRng,
+) -> Result<(), bool> {
+    let Producer { id: name, epoch } = writing.producer.clone();
+    let producer = Named::Named { id: name, epoch: Some(epoch) };
+    let options = AppendOnce { producer, seq, durability: writing.durability, ..AppendOnce::default() };
+    let sent = notebook.sent(id);
+    let call = client.append_once(&writing.file, vec![notebook.data(id)], options);
+    match timeout(Duration::from_millis(rng.random_range(1..4000)), call).await {
+        Ok(Ok(ack)) => {
+            notebook.acked(id, sent, &ack);
+            Ok(())
+        }
+        Ok(Err(error)) => {
+            notebook.failed(id, &error);
+            Err(error.retryable())
+        }
+        Err(_) => Err(true),
+    }
 }

@@ -22,6 +22,8 @@ pub struct Plan {
     pub producers: Vec<Writing>,
     /// Those who write without.
     pub alone: Vec<Writing>,
+    /// Those who write as producers, in calls of their own.
+    pub once: Vec<Writing>,
     /// Those who do things to files as a whole.
     pub operators: Vec<Operating>,
     /// Those of the other tenant, which has little room.
@@ -171,7 +173,8 @@ impl Plan {
         let operators = operators(&mut rng, &files);
         let flooders = if rng.random_bool(0.25) { flooders(&mut rng) } else { Vec::new() };
         let readers: Vec<usize> = (0..rng.random_range(1..3)).map(|_| rng.random_range(0..15)).collect();
-        let plan = Self { files, producers, alone, operators, flooders, readers, ..Self::default() };
+        let once = once(&mut rng, &files);
+        let plan = Self { files, producers, alone, once, operators, flooders, readers, ..Self::default() };
         let clients = plan.clients();
         let count = if rng.random_bool(0.1) { 0 } else { rng.random_range(1..10) };
         let mut faults: Vec<_> =
@@ -184,7 +187,7 @@ impl Plan {
 
     /// How many clients there are.
     pub fn clients(&self) -> usize {
-        let writing = self.producers.len() + self.alone.len() + self.flooders.len();
+        let writing = self.producers.len() + self.alone.len() + self.once.len() + self.flooders.len();
         writing + self.operators.len() + self.readers.len()
     }
 }
@@ -234,6 +237,17 @@ fn producers(rng: &mut SmallRng, files: &[String]) -> Vec<Writing> {
         producers.push(first);
     }
     producers
+}
+
+/// Mostly none; now and then the same one twice at once.
+fn once(rng: &mut SmallRng, files: &[String]) -> Vec<Writing> {
+    let count = *[0, 0, 0, 1, 1, 2].choose(rng).unwrap_or(&0);
+    let mut once: Vec<_> = (0..count).map(|n| writing(rng, files, &format!("once-{n}"), 1)).collect();
+    if rng.random_bool(0.3) {
+        let again = once.first().map(|first| Writing { seed: rng.random(), ..first.clone() });
+        once.extend(again);
+    }
+    once
 }
 
 fn writing(rng: &mut SmallRng, files: &[String], id: &str, epoch: u64) -> Writing {

@@ -328,6 +328,10 @@ fn add_clients(sim: &mut Sim, plan: &Plan, notebooks: &[Notebook; 2], seed: u64)
         let number = next();
         sim.client(name(number), clients::append_alone(main.clone(), number, writing.clone()));
     }
+    for writing in &plan.once {
+        let number = next();
+        sim.client(name(number), clients::produce_once(main.clone(), number, writing.clone()));
+    }
     for operating in &plan.operators {
         let number = next();
         sim.client(name(number), operators::operate(main.clone(), number, operating.clone()));
