@@ -57,19 +57,6 @@ fn no_seed_breaks_a_promise() {
     assert!(report.failed.is_empty(), "{report}");
 }
 
-/// Seeds that found something, as the generator was then. With what it found mended each passes.
-fn replay(seed: u64) {
-    let child = Child::run(seed);
-    assert!(child.passed, "seed {seed}: {:?}", child.faults);
-}
-
-/// A shard that was to stop asked for one checkpoint after the other as long as chunks of an upload were on their way to
-/// the disk: the time of the simulation stood still.
-#[test]
-fn stop_beside_an_upload_on_a_slow_disk_does_not_turn_in_circles() {
-    replay(329);
-}
-
 /// Run by the others, as a process: one seed.
 #[test]
 #[ignore = "one seed, for the process that asks for it with INKPOT_SIM_SEED"]

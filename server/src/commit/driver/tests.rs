@@ -4,8 +4,10 @@ use super::*;
 use crate::{
     apply::applier::ApplyError,
     catalog::Catalog,
+    host::Slowness,
     shard::{
         Batch, Open, SessionLink, Write, WriteBody,
+        ids::ProducerId,
         listing::Query,
         operation::Action,
         outbox::{Event, Outbox},
@@ -20,7 +22,7 @@ use inkpot_wal::fs::{
     memory::MemoryFs,
 };
 use rustix::io::Errno;
-use std::future::poll_fn;
+use std::{cell::RefCell, future::poll_fn};
 
 /// How long anything may take on a machine that is busy with other tests.
 const BOUND: Duration = Duration::from_secs(30);
@@ -38,6 +40,10 @@ impl Rig {
     }
 
     async fn with(config: Config) -> Self {
+        Self::on(Host::Threads, config).await
+    }
+
+    async fn on(host: Host, config: Config) -> Self {
         let memory = MemoryFs::new();
         for dir in ["files", "staging", "shards", "shards/0000", "shards/0000/wal", "shards/0000/parked"] {
             memory.create_dir(dir, Attributes::PRIVATE_DIR).unwrap();
@@ -54,7 +60,7 @@ impl Rig {
             admission,
             metrics: ShardMetrics::off(),
             salt: 0,
-            host: Host::Threads,
+            host,
         })
         .unwrap();
         let session = Arc::new(SessionLink { id: 1, tenant, outbox: Arc::new(Outbox::default()), unary: false });
@@ -72,15 +78,12 @@ impl Rig {
     }
 
     async fn open(&self, channel: u32, path: &str) {
+        self.open_as(channel, path, crate::shard::Mode::Append, None).await;
+    }
+
+    async fn open_as(&self, channel: u32, path: &str, mode: crate::shard::Mode, producer: Option<(ProducerId, u64)>) {
         let session = Arc::clone(&self.session);
-        let open = Open {
-            session,
-            channel,
-            key: key(path),
-            mode: crate::shard::Mode::Append,
-            producer: None,
-            if_generation: None,
-        };
+        let open = Open { session, channel, key: key(path), mode, producer, if_generation: None };
         self.tell(Command::Open(open)).await;
         assert!(matches!(self.told().await, Event::Opened { .. }));
     }
@@ -169,6 +172,46 @@ async fn shard_that_fails_while_it_stops_ends() {
     rig.tell(Command::Apply(Request::Failed(failed))).await;
     gate.release();
     rig.until(|health| *health == Health::Stopped).await;
+}
+
+thread_local! {
+    /// The disk of this thread, and how often staging was written to when it was last asked for.
+    static DISK: RefCell<Option<(FaultyFs, u64)>> = const { RefCell::new(None) };
+}
+
+/// Each call that writes to staging takes two seconds.
+fn staging_is_slow() -> Duration {
+    DISK.with_borrow_mut(|disk| {
+        let Some((faulty, seen)) = disk else { return Duration::ZERO };
+        let calls = faulty.count(Op::Write, "staging/");
+        Duration::from_secs(2) * u32::try_from(calls - std::mem::replace(seen, calls)).unwrap()
+    })
+}
+
+/// Found by the simulation (seed 329 of the generator as it was then): a shard that was to stop asked for one checkpoint
+/// after the other while chunks of an upload were on their way to the disk. Where time passes only when there is nothing
+/// to do, it never passed again.
+#[test]
+fn stop_beside_an_upload_on_a_slow_disk_does_not_turn_in_circles() {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let mut config = Config::default();
+            // Real time goes on.
+            config.shutdown.close = 100 * BOUND;
+            let mut rig = Rig::on(Host::Tasks(Slowness(staging_is_slow)), config).await;
+            DISK.set(Some((rig.faulty.clone(), 0)));
+            rig.open_as(1, "a", crate::shard::Mode::Replace, Some((ProducerId::from("p".to_owned()), 1))).await;
+            rig.send(1, b"written").await;
+            assert!(matches!(rig.told().await, Event::Ack { .. }));
+            rig.send(1, b"on its way").await;
+            rig.tell(Command::Stop).await;
+            rig.until(|health| *health == Health::Stopped).await;
+        });
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(BOUND).expect("the shard stops");
 }
 
 #[tokio::test]
