@@ -5,6 +5,7 @@ use super::{
     backlog::Backlog,
     descriptors::Descriptors,
     plain::{barred, difference, displaced, open_ours},
+    trail::Trail,
     view::{FileView, Location, Parked, Piece, Seen},
 };
 use crate::{
@@ -137,6 +138,7 @@ pub struct Applier {
     backlog: Arc<Backlog>,
     reserve: Reserve,
     descriptors: Descriptors,
+    trail: Trail,
     volume: Option<Box<dyn VolumeSync>>,
     /// Files with bytes that no checkpoint has synced.
     unsynced: HashMap<FileId, Arc<FileView>>,
@@ -161,7 +163,18 @@ impl Applier {
         let descriptors = Descriptors::new(open_files, volume.is_some());
         let unsynced: HashMap<_, _> = files.into_iter().map(|view| (view.id, view)).collect();
         let recovered = !unsynced.is_empty();
-        Self { fs, catalog, backlog, reserve, descriptors, volume, unsynced, recovered, metrics }
+        Self {
+            fs,
+            catalog,
+            backlog,
+            reserve,
+            descriptors,
+            trail: Trail::default(),
+            volume,
+            unsynced,
+            recovered,
+            metrics,
+        }
     }
 
     /// Writes files once.
@@ -321,7 +334,9 @@ impl Applier {
                 view.state().seen = Some(seen);
                 return Ok(round);
             }
-            round.bytes += self.took(view, parts.len(), seen);
+            let bytes = self.took(view, parts.len(), seen);
+            self.trail.wrote(view.id, &file, applied, bytes);
+            round.bytes += bytes;
         }
     }
 
@@ -463,6 +478,7 @@ impl Applier {
         self.verify_paths()?;
         self.unsynced.clear();
         self.descriptors.all_synced();
+        self.trail.synced();
         self.recovered = false;
         Ok(())
     }

@@ -11,6 +11,7 @@ pub mod names;
 pub mod plain;
 pub mod registry;
 pub mod seekable;
+pub mod trail;
 pub mod verify;
 pub mod view;
 

@@ -3,7 +3,10 @@
 //! writes to a staged file beside it. What is done goes back to the shard, which decides on it.
 
 use crate::{
-    apply::plain::{PlainFiles, disk_full, displaced, keep_staging_dir},
+    apply::{
+        plain::{PlainFiles, disk_full, displaced, keep_staging_dir},
+        trail::Trail,
+    },
     shard::{
         Ending, SessionLink, Write,
         ids::{FileId, FileKey},
@@ -101,6 +104,7 @@ pub struct Stager {
     fs: Arc<dyn FileSystem>,
     plain: PlainFiles,
     open: BTreeMap<FileId, Arc<dyn File>>,
+    trail: Trail,
     /// Staging directories whose names are durable.
     kept_dirs: BTreeSet<String>,
 }
@@ -109,7 +113,7 @@ impl Stager {
     /// A stager that makes staged files with `plain`.
     #[must_use]
     pub fn new(fs: Arc<dyn FileSystem>, plain: PlainFiles) -> Self {
-        Self { fs, plain, open: BTreeMap::new(), kept_dirs: BTreeSet::new() }
+        Self { fs, plain, open: BTreeMap::new(), trail: Trail::default(), kept_dirs: BTreeSet::new() }
     }
 
     /// Does these jobs. If that went well, what is returned may be referred to: it is synced. An error of another kind
@@ -135,7 +139,11 @@ impl Stager {
             Job::Write { write: Write { body, .. }, target: Some((key, id, offset)), chunk, .. } => {
                 let Ok(content) = body else { return Ok(()) };
                 written.insert(*id, key.clone());
-                let done = self.file(key, *id).and_then(|file| file.write_at(&[&content.data], *offset));
+                let done = self.file(key, *id).and_then(|file| {
+                    file.write_at(&[&content.data], *offset)?;
+                    self.trail.wrote(*id, &file, *offset, content.data.len() as u64);
+                    Ok(())
+                });
                 match done {
                     Ok(()) => *chunk = Some(Chunk { offset: *offset, crc32c: crc32c::crc32c(&content.data) }),
                     Err(error) if is_full(&error) => *body = Err(Box::new(disk_full(&format!("the upload to {key}")))),
@@ -151,7 +159,9 @@ impl Stager {
                     Ending::Abort => self.open.get(id).map_or(Ok(()), |file| file.sync_data()),
                     _ => self.complete(key, *id, *end),
                 };
-                self.open.remove(id);
+                if let Some(file) = self.open.remove(id) {
+                    self.trail.ended(*id, &file);
+                }
                 match done {
                     Err(error) if is_full(&error) => *refused = Some(disk_full(&format!("the upload to {key}"))),
                     Err(error) if is_lost(&error) => *refused = Some(lost(key, &error)),
@@ -201,8 +211,9 @@ impl Stager {
         }
         let file = self.plain.open_staged(&key.tenant, id)?;
         if self.open.len() >= OPEN_FILES
-            && let Some((_, oldest)) = self.open.pop_first()
+            && let Some((id, oldest)) = self.open.pop_first()
         {
+            self.trail.ended(id, &oldest);
             // It may have bytes of this batch.
             oldest.sync_data()?;
         }

@@ -105,7 +105,7 @@ pub trait File: Send + Sync + fmt::Debug {
     fn will_need(&self, _offset: u64, _len: u64) {}
 
     /// Drops what memory holds of this part of the file (`len` 0: to the end) and the disk has too, so that the next read
-    /// asks the disk. Only a hint: what is not on the disk yet stays in memory.
+    /// asks the disk. Only a hint: what is not on the disk yet begins to go there, and stays in memory.
     fn drop_cached(&self, _offset: u64, _len: u64) {}
 
     /// Writes all of `parts`, one after the other, at `offset`. On an error a prefix may have been written.
