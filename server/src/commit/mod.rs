@@ -56,8 +56,10 @@ use std::{
 };
 use thiserror::Error;
 
-/// A commit takes no more once its frame has this many bytes: a sync of 1 MiB costs what it transfers.
-const FRAME_BYTES: usize = 1 << 20;
+/// A commit takes no more once its frame has this many bytes: a sync of 2 MiB costs little but what it transfers, and a
+/// segment of 8 MiB is filled to three quarters at least. (2 MiB against 1 MiB: x1.05 at 64 KiB into one file, x1.08 at
+/// 1 KiB x 100 into 10 000; with 4 MiB, segments that are half empty take that back.)
+const FRAME_BYTES: usize = 2 << 20;
 /// Room in a frame for what one item adds beside its bytes: names and numbers, in bytes.
 const NAMES_BYTES: usize = 2 << 10;
 /// What is only written is synced after this long.
