@@ -103,6 +103,33 @@ async fn seal_asked_again_is_done_once() {
     }
 }
 
+/// Found by the simulation (seed 51659): the answer had the generation that was sealed, and the size of what is there now.
+#[tokio::test]
+async fn seal_asked_again_when_the_file_has_given_way_tells_what_was_sealed() {
+    let mut server = Server::start(Setup::default());
+    server.client().append(appending("f", 1, "0123456789")).await.unwrap();
+    let first = sealing("f", operator("p", 1, 2)).on(&server).await.unwrap();
+    assert_eq!((first.size, first.crc32c, first.duplicate), (10, crc32c::crc32c(b"0123456789"), false));
+    delete("f").on(&server).await.unwrap();
+    for change in ["deleted", "made anew", "restarted"] {
+        match change {
+            "made anew" => _ = server.client().append(unary("f", "another")).await.unwrap(),
+            "restarted" => {
+                server.kill9();
+                server.restart();
+            }
+            _ => {}
+        }
+        println!("{change}");
+        let again = sealing("f", operator("p", 1, 2)).on(&server).await.unwrap();
+        assert_eq!((again.generation, again.size, again.crc32c), (first.generation, 10, 0), "{again:?}");
+        assert!(again.duplicate);
+    }
+    // Nobody sealed the other one.
+    server.client().append(unary("f", "!")).await.unwrap();
+    assert_content(&server, "f", b"another!").await;
+}
+
 #[tokio::test]
 async fn delete_asked_again_is_done_once_and_spares_what_came_after_it() {
     let mut server = Server::start(Setup::default());

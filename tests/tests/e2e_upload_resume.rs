@@ -8,6 +8,7 @@ use inkpot_tests::{
     harness::{
         PATIENCE, assert_nack, assert_refused,
         files::{assert_absent, assert_content, staged_files, stat, write_state},
+        operate::{Operation, seal, truncate},
         session::{append, finish, open_as, unary},
         upload::{bytes, create, create_as, replace_as, send_chunks},
         wait,
@@ -171,6 +172,54 @@ async fn finish_again_tells_the_same_also_after_a_kill() {
         } else {
             assert_nack(&outcome.unwrap_err(), 1, 0, Code::AlreadyExists, Reason::FileExists);
         }
+    }
+}
+
+/// Found by the simulation (seeds 51483 and 53402): whoever had lost the answer was told that his upload had the size that
+/// the file has by now.
+#[tokio::test]
+async fn finish_again_tells_what_was_published_whatever_became_of_the_file_since() {
+    let mut server = Server::start(Setup::default());
+    let content = b"0123456789";
+    let commit = Finish {
+        size: Some(content.len() as u64),
+        crc32c: Some(crc32c::crc32c(content)),
+        ..finish(1, FinishAction::Commit)
+    };
+    let set = vec![UploadPart {
+        path: "f".to_owned(),
+        producer_id: "p".to_owned(),
+        producer_epoch: 1,
+        size: commit.size,
+        crc32c: commit.crc32c,
+    }];
+    let mut session = server.session().await;
+    session.opened(create_as(1, "f", "p", 1)).await;
+    send_chunks(&mut session, 1, 1, [&content[..4], &content[4..]]).await.unwrap();
+    let first = session.end(commit).await.unwrap();
+    for change in ["grown", "cut", "sealed", "restarted"] {
+        match change {
+            "grown" => _ = server.client().append(unary("f", "more")).await.unwrap(),
+            "cut" => _ = truncate("f", 3).on(&server).await.unwrap(),
+            "sealed" => _ = seal("f").on(&server).await.unwrap(),
+            _ => {
+                server.kill9();
+                server.restart();
+                session = server.session().await;
+            }
+        }
+        println!("{change}");
+        let opened = session.opened(create_as(1, "f", "p", 1)).await;
+        assert!(opened.published, "{opened:?}");
+        assert_eq!((opened.last_seq, opened.next_offset), (2, 10), "{opened:?}");
+        let wrong = session.end(Finish { size: Some(11), ..commit }).await.unwrap_err();
+        assert_nack(&wrong, 1, 0, Code::InvalidArgument, Reason::SizeMismatch);
+        session.opened(create_as(1, "f", "p", 1)).await;
+        let again = session.end(commit).await.unwrap();
+        // What it was made of is no longer all that the file has: its checksum is not known any more.
+        assert_eq!((again.generation, again.size, again.crc32c), (first.generation, 10, 0), "{again:?}");
+        let answer = server.files().commit_files(CommitFilesRequest { uploads: set.clone() }).await.unwrap();
+        assert_eq!(answer.into_inner().generations, [first.generation]);
     }
 }
 

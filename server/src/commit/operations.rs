@@ -125,8 +125,12 @@ impl ShardWriter {
                 Err(Refused::new(ErrorReason::SequenceReused, text))
             }
             remembered => {
-                let generation = remembered.map_or(file.view.generation, |remembered| remembered.generation);
-                Ok(Some(Done { generation, size: file.end, crc32c: file.content.crc32c, duplicate: true }))
+                let now = (file.view.generation, file.end);
+                // What the path leads to by now may be another one.
+                let then = remembered.map(|remembered| (remembered.generation, remembered.offset));
+                let (generation, size) = then.filter(|then| then.0 != now.0).unwrap_or(now);
+                let crc32c = file.content.crc32c.filter(|_| generation == now.0);
+                Ok(Some(Done { generation, size, crc32c, duplicate: true }))
             }
         }
     }

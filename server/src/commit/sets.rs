@@ -1,7 +1,11 @@
 //! The steps of a set in one shard, each in its turn: see [`crate::sets`].
 
 use super::{
-    ShardError, ShardWriter, answers::closed, checkpoint::snapshot_of, effects::Effect, uploads::check_content,
+    ShardError, ShardWriter,
+    answers::closed,
+    checkpoint::snapshot_of,
+    effects::Effect,
+    uploads::{Content, check_content, check_published},
 };
 use crate::{
     apply::{
@@ -226,8 +230,8 @@ impl ShardWriter {
             let is_published = origin.is_some_and(|(name, found)| name == producer && is_its_epoch(*found));
             return match file.filter(|_| is_published) {
                 Some(file) => {
-                    check_content(file, *size, *crc32c)?;
-                    Ok((Ready::Published(file.view.generation), None))
+                    let published = check_published(file, producer, *size, *crc32c)?;
+                    Ok((Ready::Published(published.generation), None))
                 }
                 None => Err(no_upload(key, producer)),
             };
@@ -244,7 +248,7 @@ impl ShardWriter {
             let text = format!("the upload of producer {producer:?} to {key} is open; finish it with LEAVE_OPEN first");
             return Err(Refused::new(ErrorReason::UploadOpen, text));
         }
-        check_content(file, *size, *crc32c)?;
+        check_content(key, Content::of(file), *size, *crc32c)?;
         let generation = file.view.generation;
         let (replace, if_generation) =
             file.upload.as_ref().map_or((false, None), |upload| (upload.replace, upload.if_generation));

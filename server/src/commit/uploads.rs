@@ -122,11 +122,12 @@ impl ShardWriter {
         let Some(file) = self.files.get(id) else { return (OpenState::default(), None) };
         let known = producer.and_then(|name| file.producers.get(name));
         let last_seq = known.map_or(0, |known| known.last_seq);
+        let was = producer.filter(|_| published).and_then(|name| Content::published(file, name));
         let state = OpenState {
             generation: file.generation(),
             epoch: known.map_or(0, |known| known.epoch),
             last_seq,
-            next_offset: file.end,
+            next_offset: was.map_or(file.end, |was| was.size),
             upload: true,
             published,
             ..OpenState::default()
@@ -260,11 +261,11 @@ impl ShardWriter {
         };
         self.drop_channel(session.id, number);
         match outcome {
-            Ok(()) => {
+            Ok(published) => {
                 self.sync_wanted = true;
-                let file = self.files.get(channel.file);
-                let (generation, size) = file.map_or((0, 0), |file| (file.generation(), file.end));
-                let crc32c = file.and_then(|file| file.content.crc32c).unwrap_or(0);
+                let now = || self.files.get(channel.file).map(Content::of);
+                let Content { generation, size, crc32c } = published.or_else(now).unwrap_or_default();
+                let crc32c = crc32c.unwrap_or(0);
                 self.answers.ended(session, Event::Finished { channel: number, generation, size, crc32c });
             }
             Err(refused) => {
@@ -277,7 +278,8 @@ impl ShardWriter {
         }
     }
 
-    fn end_upload(&mut self, channel: &Channel, ending: Ending, now: Instant) -> Result<(), Refused> {
+    /// Tells what was published, if it was before.
+    fn end_upload(&mut self, channel: &Channel, ending: Ending, now: Instant) -> Result<Option<Content>, Refused> {
         let Some(file) = self.files.get(channel.file) else { return Err(closed("the upload is not open any more")) };
         check_path(file, channel)?;
         if let Some(name) = &channel.producer
@@ -286,18 +288,21 @@ impl ShardWriter {
             check_fence(file, name, known, channel)?;
         }
         match ending {
-            Ending::LeaveOpen => Ok(()),
+            Ending::LeaveOpen => Ok(None),
             Ending::Abort => {
                 self.discard(channel.file, now);
-                Ok(())
+                Ok(None)
             }
             Ending::Commit { size, crc32c } => {
                 if channel.refused {
                     let text = format!("an append of the upload to {} was refused; send it again first", channel.key);
                     return Err(Refused::new(ErrorReason::EarlierSeqRefused, text));
                 }
-                check_content(file, size, crc32c)?;
-                if channel.published { Ok(()) } else { self.publish_upload(channel.file, now) }
+                if let Some(name) = channel.producer.as_ref().filter(|_| channel.published) {
+                    return check_published(file, name, size, crc32c).map(Some);
+                }
+                check_content(&file.key, Content::of(file), size, crc32c)?;
+                self.publish_upload(channel.file, now).map(|()| None)
             }
         }
     }
@@ -367,16 +372,59 @@ fn is_discardable(file: &File) -> bool {
     file.upload.is_some() && file.gone.is_none() && file.frozen.is_none()
 }
 
+/// What an upload is or was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Content {
+    pub(super) generation: u64,
+    size: u64,
+    crc32c: Option<u32>,
+}
+
+impl Content {
+    /// As it is now.
+    pub(super) fn of(file: &File) -> Self {
+        Self { generation: file.generation(), size: file.end, crc32c: file.content.crc32c }
+    }
+
+    /// As it was when it took its path, as far as its producer is remembered: the file may have grown since, or be cut.
+    fn published(file: &File, producer: &ProducerId) -> Option<Self> {
+        let known = file.producers.get(producer)?;
+        let (generation, size) = match known.remembered.back() {
+            Some(last) => (last.generation, last.offset + u64::from(last.len)),
+            None if known.last_seq == 0 => (file.generation(), 0),
+            None => return None,
+        };
+        let is_now = (generation, size) == (file.generation(), file.end);
+        Some(Self { generation, size, crc32c: file.content.crc32c.filter(|_| is_now) })
+    }
+}
+
+/// What was published of a producer, if that is what its sender says that it is. Asked again after the answer was lost,
+/// it has to be told that it is published, whatever became of the file since.
+pub(super) fn check_published(
+    file: &File,
+    producer: &ProducerId,
+    size: Option<u64>,
+    crc32c: Option<u32>,
+) -> Result<Content, Refused> {
+    let Some(published) = Content::published(file, producer) else { return Ok(Content::of(file)) };
+    check_content(&file.key, published, size, crc32c).map(|()| published)
+}
+
 /// Whether an upload is what its sender says that it is.
-pub(super) fn check_content(file: &File, size: Option<u64>, crc32c: Option<u32>) -> Result<(), Refused> {
-    let key = &file.key;
-    if let Some(size) = size.filter(|size| *size != file.end) {
-        let text = format!("the upload to {key} has {} bytes, not {size}; send the rest, or abort it", file.end);
+pub(super) fn check_content(
+    key: &FileKey,
+    found: Content,
+    size: Option<u64>,
+    crc32c: Option<u32>,
+) -> Result<(), Refused> {
+    if let Some(size) = size.filter(|size| *size != found.size) {
+        let text = format!("the upload to {key} has {} bytes, not {size}; send the rest, or abort it", found.size);
         let mut refused = Refused::new(ErrorReason::SizeMismatch, text);
-        refused.expected_offset = Some(file.end);
+        refused.expected_offset = Some(found.size);
         return Err(refused);
     }
-    match (crc32c, file.content.crc32c) {
+    match (crc32c, found.crc32c) {
         (Some(wanted), Some(found)) if wanted != found => {
             let text =
                 format!("the upload to {key} has crc32c {found:#010x}, not {wanted:#010x}; abort it, and begin anew");

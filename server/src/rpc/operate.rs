@@ -3,7 +3,6 @@
 use super::{
     Services,
     convert::{self, file as checks},
-    read::not_found,
 };
 use crate::{
     apply::{
@@ -222,14 +221,13 @@ impl Services {
 
     /// Waits until the plain file has everything, and syncs it.
     async fn sync_plain(&self, key: &FileKey, generation: u64) -> Result<(), Refused> {
-        let Some(view) = self.shard(key).lookup(key).await? else { return Err(not_found(key)) };
+        let found = self.shard(key).lookup(key).await?;
+        // Asked again, the file may have given way to another since.
+        let Some(view) = found.filter(|view| view.generation == generation) else { return Ok(()) };
         loop {
             let is_over = {
                 let state = view.state();
-                state.pending.is_empty()
-                    || state.foreign.is_some()
-                    || state.gone.is_some()
-                    || view.generation != generation
+                state.pending.is_empty() || state.foreign.is_some() || state.gone.is_some()
             };
             if is_over {
                 break;

@@ -58,6 +58,10 @@ pub fn do_not_go_back(history: &History, courses: &Courses, contents: &Contents,
             |other: &Sighting| other.generation == Some(generation) && other.begin >= lost && other.end < it.begin;
         it.generation.is_some() || seen.iter().any(was_there)
     };
+    let is_synced = |wanted: u64, before: usize| {
+        let of_it = |event: &Event| matches!(event, Event::Acked { generation, level: Level::Synced, .. } if *generation == wanted);
+        history.events[..before].iter().any(of_it)
+    };
     for (file, seen) in sightings(history, courses, contents) {
         let mut spans: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for sighting in &seen {
@@ -74,7 +78,14 @@ pub fn do_not_go_back(history: &History, courses: &Courses, contents: &Contents,
             };
             let was_taken = courses.possible().any(|course| {
                 let is_between = course.asked > first && course.happened.is_some_and(|at| at < last);
-                is_between && course.takes(file)
+                // It takes what is there; first bytes that were only WRITTEN may have been lost with power, and come again.
+                let is_sure = !matches!(course.operation.deed, Deed::DeletePrefix { .. })
+                    || is_synced(generation, course.asked)
+                    || seen.iter().any(|it| {
+                        let lost = power_lost(course.asked).map_or(0, |at| at + 1);
+                        it.generation == Some(generation) && it.begin >= lost && it.end < course.asked
+                    });
+                is_between && is_sure && course.takes(file)
             });
             let may_return = courses.possible().any(|course| course.may_bring(file, generation));
             if !may_return && (was_taken || seen.iter().any(elsewhere)) {

@@ -33,10 +33,14 @@ impl Tale {
 
     /// An append that is acknowledged there, and its bytes.
     fn write(&mut self, file: &str, generation: u64, offset: u64) -> (AppendId, Vec<u8>) {
+        self.write_as(file, generation, offset, Level::Synced)
+    }
+
+    fn write_as(&mut self, file: &str, generation: u64, offset: u64, level: Level) -> (AppendId, Vec<u8>) {
         let append = self.history.append(file, None, 10);
         let sent = self.history.events.len();
         self.event(Event::Sent(append));
-        let (offset, level) = (Some(offset), Level::Synced);
+        let offset = Some(offset);
         self.event(Event::Acked { append, offset, level, generation, duplicate: false, sent });
         (append, self.history.appends[append].data.clone())
     }
@@ -204,6 +208,19 @@ fn operation_that_is_undone_is_found() {
         tale.carry_out(deed, &[]);
         tale.holds("a", 1, &[&bytes]);
         assert_eq!(tale.judge(), [back(1)]);
+    }
+}
+
+#[test]
+fn prefix_that_is_deleted_takes_what_is_there_for_sure() {
+    for level in [Level::Synced, Level::Written] {
+        let mut tale = Tale::default();
+        let (_, bytes) = tale.write_as("a", 1, 0, level);
+        tale.event(Event::PowerLost);
+        tale.carry_out(Deed::DeletePrefix { prefix: String::new() }, &[]);
+        tale.holds("a", 1, &[&bytes]);
+        let back = Violation::CameBack { file: "a".to_owned(), generation: 1 };
+        assert_eq!(tale.judge(), if level == Level::Synced { vec![back] } else { vec![] });
     }
 }
 
