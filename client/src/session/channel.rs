@@ -95,6 +95,8 @@ pub(crate) struct Channel {
     sent_seq: u64,
     /// Highest seq that the server may have applied without having said so.
     doubtful_seq: u64,
+    /// Highest seq that the server had by its own word when it opened the file: no refusal of another try undoes it.
+    told_seq: u64,
     /// Generation that was last heard of.
     generation: u64,
     finish: bool,
@@ -126,6 +128,7 @@ impl Channel {
             cursor: 0,
             sent_seq: 0,
             doubtful_seq: 0,
+            told_seq: 0,
             generation: 0,
             finish: false,
             end: ending::without_a_word(mode),

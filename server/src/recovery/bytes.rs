@@ -9,6 +9,7 @@ use crate::{
     shard::{ids::FileId, record::Record, state::Files},
 };
 use bytes::Bytes;
+use inkpot_proto::v1::ErrorReason;
 use inkpot_wal::{
     fs::{Access, File, parent},
     planted::{self, Bug},
@@ -257,8 +258,13 @@ impl<'a> Bringer<'a> {
 
     /// A file that was made behind the mark, and whose name did not survive: it is made again, with its id.
     fn make_again(&mut self, id: FileId, view: &Arc<FileView>, what: String) -> Result<Ours, RecoveryError> {
-        if check_vacant(self.ground.fs.as_ref(), &view.key(), self.ground.number).is_err() {
-            return Ok(Ours::Foreign(what));
+        match check_vacant(self.ground.fs.as_ref(), &view.key(), self.ground.number) {
+            Ok(()) => {}
+            // A disk that does not say what is there says nothing about other programs.
+            Err(refused) if matches!(refused.reason, ErrorReason::Internal | ErrorReason::DiskFull) => {
+                return Err(failed(view, io::Error::other(refused.message)));
+            }
+            Err(_) => return Ok(Ours::Foreign(what)),
         }
         match self.plain.create(&view.key(), id) {
             Ok(file) => Ok(Ours::Yes(file)),

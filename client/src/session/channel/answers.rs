@@ -18,7 +18,7 @@ impl Channel {
             self.resume(frame)?;
         } else {
             self.front_seq = 1;
-            self.doubtful_seq = 0;
+            (self.doubtful_seq, self.told_seq) = (0, 0);
         }
         self.phase = Phase::Open;
         self.cursor = 0;
@@ -56,7 +56,7 @@ impl Channel {
             let message = format!("appends through {} are there, which this writer did not send", frame.last_seq);
             return Err(Error::protocol(message));
         }
-        self.doubtful_seq = frame.last_seq;
+        (self.doubtful_seq, self.told_seq) = (frame.last_seq, frame.last_seq);
         Ok(())
     }
 
@@ -137,6 +137,7 @@ impl Channel {
         if self.retry_at.is_some() && ahead >= self.cursor {
             return Ok(Then::Go); // goes out again anyway
         }
+        let error = if nack.seq <= self.told_seq { error.with_outcome(Outcome::Unknown) } else { error };
         if error.outcome() == Outcome::NotApplied {
             self.doubtful_seq = self.doubtful_seq.min(nack.seq - 1);
         }

@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Pulled, State};
-use crate::{Error, OpenOptions, batch::Sealed, producer::Identity, session::channel::Effects, telemetry::Moment};
+use crate::{
+    Error, OpenOptions, Outcome, batch::Sealed, producer::Identity, session::channel::Effects, telemetry::Moment,
+};
 use bytes::Bytes;
 use inkpot_proto::v1::{self, WriteResponse, write_request::Frame, write_response::Frame as Answer};
 use std::{collections::VecDeque, task::Waker, time::Duration};
@@ -92,6 +94,25 @@ fn committed_but_unacked_appends_are_sent_again_for_their_acks() {
     assert_eq!(pulled(&mut state, link), [("append", 1, 1), ("append", 1, 2), ("append", 1, 3)]);
     let effects = answer(&mut state, ack(1, 3));
     assert_eq!((effects.done.len(), state.unacked()), (3, 0));
+}
+
+/// Found by the simulation (seeds 55419 and 56575): the file was renamed between the new Open and what was sent again.
+#[test]
+fn refusal_of_what_the_server_had_leaves_its_outcome_unknown() {
+    for (last_seq, outcome) in [(1, Outcome::Unknown), (0, Outcome::NotApplied)] {
+        let (mut state, link) = open([OpenOptions::default()]);
+        push(&mut state, 1);
+        pulled(&mut state, link);
+        state.offline(None, &mut Effects::default());
+        let link = state.begin();
+        pulled(&mut state, link);
+        answer(&mut state, opened(1, last_seq));
+        assert_eq!(pulled(&mut state, link), [("append", 1, 1)]);
+        let changed = v1::ErrorReason::GenerationChanged;
+        let nack = v1::Nack { channel: 1, seq: 1, reason: changed.into(), outcome: 1, ..v1::Nack::default() };
+        let effects = answer(&mut state, Answer::Nack(nack));
+        assert_eq!(effects.failed[0].error().unwrap().outcome(), outcome);
+    }
 }
 
 #[test]
