@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use inkpot_tests::harness::{
-    disk::Mount,
     lossy::LossyDisk,
     server::{Server, Setup},
     witness::{Shape, Witness},
@@ -15,7 +14,6 @@ use std::{
     fs::{self, File},
     io::Write,
     path::Path,
-    process::Command,
     time::Duration,
 };
 
@@ -24,8 +22,6 @@ const LOSSES: u64 = 6;
 const BOUND: Duration = Duration::from_secs(120);
 /// Room on the disk, in bytes.
 const ROOM: u64 = 1 << 40;
-/// Size of a volume that is in a file, in bytes.
-const IMAGE_BYTES: u64 = 128 << 20;
 /// Small segments and frequent checkpoints, so that losses also fall into rolling, recycling and checkpointing.
 const CONFIG: &str =
     "[wal]\nsegment_bytes = \"5MiB\"\nmax_bytes = \"64MiB\"\n[checkpoint]\nwal_bytes = \"2MiB\"\ninterval = \"300ms\"";
@@ -93,44 +89,6 @@ async fn power_losses_take_nothing_that_was_synced_and_of_the_rest_a_tail() {
 }
 
 /// A file system of Linux, on a block device that loses what was not flushed: the lossy disk has only its image.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn power_losses_under_ext4_take_nothing_that_was_synced_and_of_the_rest_a_tail() {
-    let disk = LossyDisk::mount(ROOM);
-    let image = disk.path().join("image");
-    File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
-    let mut made = Command::new("mkfs.ext4");
-    made.args(["-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]).arg(&image);
-    assert!(made.status().is_ok_and(|status| status.success()), "mkfs.ext4 is needed (package e2fsprogs)");
-    sync(&image);
-    sync(disk.path());
-    // Somewhere else after each loss; the server finds it under one name.
-    let home = tempfile::tempdir().unwrap();
-    let data = home.path().join("volume");
-    let mut mounted = Some(mount(&image, &data));
-    let mut world = World::start(&data.join("data"), 12).await;
-    let mut unsynced = 0;
-    for loss in 0..losses() {
-        let how = world.goes_on(loss).await;
-        unsynced += disk.unsynced();
-        let seed = world.random.random();
-        tokio::task::block_in_place(|| {
-            disk.lose_power_below(&mut world.server, how, seed, || mounted.take().unwrap().unmount());
-            mounted = Some(mount(&image, &data));
-        });
-        // A process alone cannot die here: what ext4 has in memory goes with it.
-        world.restarts(if how == Loss::All { Loss::Nothing } else { how });
-    }
-    world.judge(losses(), unsynced).await;
-    drop(mounted);
-}
-
-fn mount(image: &Path, data: &Path) -> Mount {
-    let mounted = Mount::image(image);
-    let _ = fs::remove_file(data);
-    std::os::unix::fs::symlink(mounted.path(), data).unwrap();
-    mounted
-}
-
 fn sync(path: &Path) {
     File::open(path).unwrap().sync_all().unwrap();
 }

@@ -389,7 +389,8 @@ impl Content {
     /// As it was when it took its path, as far as its producer is remembered: the file may have grown since, or be cut.
     fn published(file: &File, producer: &ProducerId) -> Option<Self> {
         let known = file.producers.get(producer)?;
-        let (generation, size) = match known.remembered.back() {
+        // An operation has no bytes.
+        let (generation, size) = match known.remembered.iter().rfind(|it| it.len > 0) {
             Some(last) => (last.generation, last.offset + u64::from(last.len)),
             None if known.last_seq == 0 => (file.generation(), 0),
             None => return None,

@@ -156,15 +156,6 @@ impl LossyDisk {
     /// # Panics
     /// If the server has ended before.
     pub fn lose_power(&self, server: &mut Server, how: Loss, seed: u64) {
-        self.lose_power_below(server, how, seed, || ());
-    }
-
-    /// As [`LossyDisk::lose_power`], where this disk has a file that another file system is in, and the server works on
-    /// that: `unmount` ends its life on the disk as it was.
-    ///
-    /// # Panics
-    /// If the server has ended before.
-    pub fn lose_power_below(&self, server: &mut Server, how: Loss, seed: u64, unmount: impl FnOnce()) {
         let found = {
             let machine = self.shared.lock();
             let found = machine.memory.power_loss(how, seed);
@@ -175,7 +166,6 @@ impl LossyDisk {
         self.go_on();
         // What it has still asked for is done on the disk as it was; nobody will see it.
         server.kill9();
-        unmount();
         self.shared.lock().start(found);
     }
 

@@ -77,6 +77,14 @@ pub struct Tree {
 }
 
 /// What a client should be told; `file` is the content whose generation it is.
+/// What a Finish tells of an upload: the content that it became, its size, and its crc32c unless it is not known any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    pub file: u64,
+    pub size: u64,
+    pub crc32c: Option<u32>,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Told {
     /// `fenced` is the channel that the open takes its producer from, which is told so.
@@ -94,7 +102,7 @@ pub enum Told {
         file: u64,
     },
     Finished {
-        published: Option<u64>,
+        published: Option<Published>,
     },
     Done {
         file: u64,
@@ -209,7 +217,8 @@ impl Tree {
         self.channels.insert(open.channel, channel);
         let file = &self.files[&id];
         let last_seq = producer.map_or(0, |name| file.producers[name].last_seq);
-        let next_offset = file.content.len() as u64;
+        let was = producer.filter(|_| published).map(|name| self.published(id, name));
+        let next_offset = was.map_or(file.content.len() as u64, |was| was.size);
         let of = file.created.then_some(id);
         Ok(Told::Opened { epoch, last_seq, next_offset, published, file: of, fenced })
     }
@@ -363,18 +372,40 @@ impl Tree {
             Ending::Abort => self.discard(channel.file),
             Ending::Commit { .. } if channel.refused => return Err(R::EarlierSeqRefused),
             Ending::Commit { size, crc32c } => {
-                let content = &self.files[&channel.file].content;
-                if size.is_some_and(|size| size != content.len() as u64) {
+                let name = channel.producer.filter(|_| channel.published);
+                let content = name.map_or_else(|| self.now(channel.file), |name| self.published(channel.file, name));
+                if size.is_some_and(|size| size != content.size) {
                     return Err(R::SizeMismatch);
                 }
-                if crc32c.is_some_and(|wanted| wanted != crc32c::crc32c(content)) {
+                if crc32c.is_some_and(|wanted| content.crc32c.is_some_and(|found| wanted != found)) {
                     return Err(R::ChecksumMismatch);
                 }
                 self.publish(channel.file)?;
-                return Ok(Told::Finished { published: Some(channel.file) });
+                return Ok(Told::Finished { published: Some(content) });
             }
         }
         Ok(Told::Finished { published: None })
+    }
+
+    fn now(&self, id: u64) -> Published {
+        let content = &self.files[&id].content;
+        Published { file: id, size: content.len() as u64, crc32c: Some(crc32c::crc32c(content)) }
+    }
+
+    /// What a producer has published, by the last bytes that it sent.
+    fn published(&self, id: u64, name: &str) -> Published {
+        let now = self.now(id);
+        let known = &self.files[&id].producers[name];
+        let last = known.kept.values().rev().find_map(|kept| match kept {
+            Kept::Append { offset, data, file } if !data.is_empty() => Some((*file, offset + data.len() as u64)),
+            _ => None,
+        });
+        let (file, size) = match last {
+            Some(last) => last,
+            None if known.last_seq == 0 => (id, 0),
+            None => return now,
+        };
+        Published { file, size, crc32c: now.crc32c.filter(|_| (file, size) == (id, now.size)) }
     }
 
     fn discard(&mut self, id: u64) {
