@@ -106,30 +106,39 @@ async fn press(server: &Server) {
     }
 }
 
+/// Waits until the load goes on, by more than can be in flight, and tells how often the server died meanwhile: at once,
+/// or later for something that it could not do then. It is started again each time.
+async fn goes_on_or_dies(server: &mut Server, load: &Witness, what: &str) -> usize {
+    let (until, mut deaths) = (load.acked() + 500, 0);
+    let has_gone_on = || {
+        if !server.is_running() {
+            deaths += 1;
+            println!("died {what}: {}", server.stderr().lines().last().unwrap_or_default());
+            tokio::task::block_in_place(|| server.restart());
+        }
+        load.acked() >= until
+    };
+    wait::until(what, BOUND, has_gone_on).await;
+    deaths
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_without_memory_goes_on_or_dies_and_loses_nothing() {
     // Its allocator does not claim a gibibyte of addresses beforehand, in which no limit would be met.
     let mut server = Server::start(Setup::default().config(CONFIG).env("MIMALLOC_ARENA_RESERVE", "0"));
     let load = Witness::start(&server, shape(12), 22).await;
-    let mut deaths = 0;
+    let mut deaths = goes_on_or_dies(&mut server, &load, "with memory").await;
     for room_mib in [ENOUGH_MIB, 32, 8, 0] {
-        load.goes_on(200, "appends with memory").await;
         let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
         let data = status.lines().find_map(|line| line.strip_prefix("VmData:")).unwrap();
         let kib: u64 = data.trim().trim_end_matches(" kB").parse().unwrap();
         let before = limit(&server, Resource::Data, (kib << 10) + (room_mib << 20));
         press(&server).await;
         give_back(&server, Resource::Data, before);
-        // It may be dying still.
-        let until = load.acked() + 50;
-        wait::until("it goes on, or has died", BOUND, || !server.is_running() || load.acked() >= until).await;
-        if !server.is_running() {
-            assert!(room_mib < ENOUGH_MIB, "it died with {ENOUGH_MIB} MiB more than it had");
-            deaths += 1;
-            tokio::task::block_in_place(|| server.restart());
-        }
+        deaths += goes_on_or_dies(&mut server, &load, &format!("after {room_mib} MiB to spare")).await;
+        assert!(room_mib < ENOUGH_MIB || deaths == 0, "it died with {ENOUGH_MIB} MiB more than it had");
     }
-    load.goes_on(300, "appends in the end").await;
+    deaths += goes_on_or_dies(&mut server, &load, "in the end").await;
     println!("{} appends, died {deaths} times", load.acked());
     load.judge(&mut server).await;
 }
