@@ -1,7 +1,7 @@
 //! The loops beside a shard's own: the applier, the stager, and the one that makes log segments ahead of need.
 
 use super::{
-    ShardWriter,
+    ROOM_RESERVE_BYTES, ShardWriter,
     answers::closed,
     driver::{Spec, refuse},
     refuse_item,
@@ -49,7 +49,8 @@ impl Helpers {
         let (number, host) = (spec.number, spec.host);
         let (prepare, wanted) = mpsc::channel(1);
         // First those that end by themselves if another cannot be made.
-        let preparer = host.start(format!("segments-{number}"), run_preparer(writer.log().maker(), wanted))?;
+        let preparer =
+            host.start(format!("segments-{number}"), run_preparer(writer.log().maker(), Arc::clone(backlog), wanted))?;
         let (stage, jobs) = mpsc::unbounded_channel();
         let stager = Stager::new(Arc::clone(&spec.fs), plain_files(&spec.ground(registry)));
         let stager = host.start(format!("stage-{number}"), run_stager(stager, jobs, sender.clone()))?;
@@ -144,13 +145,15 @@ async fn run_stager(mut stager: Stager, mut jobs: UnboundedReceiver<Job>, shard:
     }
 }
 
-/// Makes the next segment whenever it is asked for, once the reserve is full. If that fails, the shard makes it itself
-/// when it needs it, and learns why.
-async fn run_preparer(maker: Arc<SegmentMaker>, mut wanted: Receiver<()>) {
+/// Makes the next segment whenever it is asked for, once the reserve is full. If that fails, or takes room that is wanted
+/// otherwise, the shard makes it itself when it needs it, and learns why.
+async fn run_preparer(maker: Arc<SegmentMaker>, backlog: Arc<Backlog>, mut wanted: Receiver<()>) {
     let reserve = maker.reserve();
     let mut is_told = false;
     while wanted.recv().await.is_some() {
-        let prepared = reserve.fill_up().and(maker.prepare());
+        // What waits has to find room in plain files: without that no log is given back, and no write is taken.
+        let waiting = backlog.bytes();
+        let prepared = reserve.fill_up(waiting).and(maker.prepare(waiting + ROOM_RESERVE_BYTES));
         // On a full disk it is asked for with every commit.
         if let (Err(error), false) = (&prepared, is_told) {
             tracing::warn!(%error, "a log segment could not be prepared ahead");

@@ -72,6 +72,8 @@ const SEAL_AFTER: Duration = Duration::from_millis(50);
 const ROOM_CHECK: Duration = Duration::from_millis(100);
 /// Room on the disk that is left for what is committed and not applied, beside that itself, in bytes.
 const ROOM_RESERVE_BYTES: u64 = 16 << 20;
+/// Room that is kept in the log on a full disk, in bytes: some hundred deletes.
+const DELETES_BYTES: usize = 16 << 10;
 
 /// Why a shard has to close.
 #[derive(Debug, Error)]
@@ -394,19 +396,28 @@ impl ShardWriter {
             // Not at every commit: making a segment on a full disk costs much, to no avail.
             return Ok(());
         }
+        let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
+        let (frame, least) = (frame.min(self.log.max_payload()), DELETES_BYTES.min(self.log.max_payload()));
         if !is_checked {
             self.room_checked = Some(now);
-            let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES;
-            let is_full = || self.fs.free_bytes().is_ok_and(|free| free < wanted);
-            // Segments that are kept for later must not be what the disk is full of.
-            self.disk_full = is_full() && (!self.log.give_back_spare()? || is_full());
+            self.disk_full = self.is_disk_full(frame);
+            if self.disk_full {
+                // Segments that are kept for later must not be what the disk is full of.
+                self.log.give_back(least)?;
+                self.disk_full = self.is_disk_full(frame);
+            }
         }
-        let frame = FRAME_BYTES + usize::try_from(self.config.limits.append_bytes).unwrap_or(usize::MAX / 2);
-        match self.log.reserve(frame.min(self.log.max_payload())) {
+        match self.log.reserve(if self.disk_full { least } else { frame }) {
             Err(WalError::Full { .. }) => self.disk_full = true,
             reserved => reserved?,
         }
         Ok(())
+    }
+
+    /// Whether there is too little room for what waits to be applied, and for a frame in the log.
+    fn is_disk_full(&self, frame: usize) -> bool {
+        let wanted = self.backlog.bytes() + ROOM_RESERVE_BYTES + self.log.room_to_reserve(frame);
+        self.fs.free_bytes().is_ok_and(|free| free < wanted)
     }
 
     /// What is to be taken next.

@@ -347,7 +347,7 @@ fn idle_shard_says_that_there_is_room_again() {
 #[test]
 fn segments_that_are_kept_for_use_again_are_given_back_when_the_disk_is_full() {
     let mut config = Config::default();
-    config.wal.segment_bytes = 5 << 20;
+    config.wal.segment_bytes = 16 << 20;
     let mut rig = Rig::new(config);
     rig.open(1, "a", None);
     let mut seq = 0;
@@ -367,4 +367,30 @@ fn segments_that_are_kept_for_use_again_are_given_back_when_the_disk_is_full() {
     rig.send(1, seq + 1, 10, Durability::Synced);
     assert_eq!(ack(&rig.commit()[0]).through_seq, seq + 1);
     assert_eq!(rig.writer.metrics.disk_full.get(), 0);
+}
+
+#[test]
+fn segment_that_is_ready_is_given_back_when_the_disk_is_full_and_none_is_made_ahead_of_need() {
+    let mut config = Config::default();
+    config.wal.segment_bytes = 16 << 20;
+    let mut rig = Rig::new(config);
+    rig.open(1, "a", None);
+    let _ = rig.commit();
+    let maker = rig.writer.log().maker();
+    maker.prepare(0).unwrap();
+    assert!(maker.is_ready());
+    let (capacity, wanted) = (1 << 40, rig.backlog.bytes() + ROOM_RESERVE_BYTES);
+    rig.memory.set_capacity(capacity);
+    let used = capacity - rig.memory.free_bytes().unwrap();
+    // Too little for what waits, unless the segment goes.
+    rig.memory.set_capacity(used + wanted - (1 << 20));
+    rig.now += ROOM_CHECK;
+    rig.send(1, 1, 10, Durability::Synced);
+    assert_eq!(ack(&rig.commit()[0]).through_seq, 1);
+    assert!(!maker.is_ready());
+    maker.prepare(wanted).unwrap();
+    assert!(!maker.is_ready(), "it would be what the disk is full of");
+    rig.memory.set_capacity(capacity);
+    maker.prepare(wanted).unwrap();
+    assert!(maker.is_ready());
 }

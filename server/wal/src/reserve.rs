@@ -49,11 +49,11 @@ impl Reserve {
         len > keep && file.set_len(len.saturating_sub(bytes.max(LEAST_PART_BYTES)).max(keep)).is_ok()
     }
 
-    /// Fills it up, if there is room for that and for a segment: whatever else needs room comes first.
+    /// Fills it up, if that leaves `keep` bytes free, or a segment if that is more: whatever else needs room comes first.
     ///
     /// # Errors
     /// Those of the file system, but for want of room.
-    pub fn fill_up(&self) -> io::Result<()> {
+    pub fn fill_up(&self, keep: u64) -> io::Result<()> {
         let path = self.path();
         let len = match self.fs.metadata(&path) {
             Ok(metadata) => metadata.len,
@@ -61,7 +61,7 @@ impl Reserve {
             Err(error) => return Err(error),
         };
         let missing = self.bytes.saturating_sub(len);
-        if missing == 0 || self.fs.free_bytes()? < missing + self.bytes {
+        if missing == 0 || self.fs.free_bytes()? < missing + keep.max(self.bytes) {
             return Ok(());
         }
         let filled = self.open_or_create(&path).and_then(|file| {

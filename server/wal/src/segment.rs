@@ -221,12 +221,17 @@ impl SegmentMaker {
         Self { fs, shard, epoch, segment_bytes, reserve, state: Mutex::default() }
     }
 
-    /// Makes the next segment if none is ready. Meant for a thread that may wait for the disk.
+    /// Makes the next segment if none is ready, unless that left less than `keep` bytes free: a segment ahead of need
+    /// must not be what the disk is full of. Meant for a thread that may wait for the disk.
     ///
     /// # Errors
     /// Those of the file system; nothing is ready then. Unless there was no room ([`is_full`]) and nothing failed to
     /// sync, the writer will end its epoch when it needs the segment.
-    pub fn prepare(&self) -> io::Result<()> {
+    pub fn prepare(&self, keep: u64) -> io::Result<()> {
+        let takes_room = self.lock().spare.is_empty();
+        if takes_room && self.fs.free_bytes()? < self.segment_bytes.saturating_add(keep) {
+            return Ok(());
+        }
         self.make_ready().map_err(|(MakeError::Full(source) | MakeError::Failed(source))| source)
     }
 
@@ -253,6 +258,11 @@ impl SegmentMaker {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.state.try_lock().is_ok_and(|state| state.ready.is_some())
+    }
+
+    /// Whether a segment is ready, once one that is being made is.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.lock().ready.is_some()
     }
 
     /// The next segment; makes it if none is ready.
@@ -305,17 +315,18 @@ impl SegmentMaker {
         }
     }
 
-    /// Removes the segments that are kept for use again, so that others have their room; says whether there were any.
+    /// Removes the segments that are kept for use again, and perhaps the one that is ready, so that others have their room.
     /// Does nothing while a segment is being made.
-    pub(crate) fn give_back_spare(&self) -> io::Result<bool> {
-        let Ok(mut state) = self.state.try_lock() else { return Ok(false) };
-        let mut any = false;
+    pub(crate) fn give_back(&self, and_ready: bool) -> io::Result<()> {
+        let Ok(mut state) = self.state.try_lock() else { return Ok(()) };
+        if and_ready && let Some(segment) = state.ready.take() {
+            state.spare.push_back(segment.id.path(self.shard));
+        }
         while let Some(path) = state.spare.front() {
             self.fs.remove_file(path)?;
             state.spare.pop_front();
-            any = true;
         }
-        Ok(any)
+        Ok(())
     }
 
     fn make(&self, state: &mut MakerState, len: u64) -> Result<Segment, MakeError> {

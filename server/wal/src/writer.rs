@@ -100,11 +100,21 @@ impl Writer {
     pub fn reserve(&mut self, payload: usize) -> Result<(), WalError> {
         self.require_open()?;
         self.require_fit(payload)?;
-        if self.offset + frame::size(payload) as u64 <= self.segment.len || self.maker.is_ready() {
+        if self.fits(payload) || self.maker.is_ready() {
             return Ok(());
         }
         let made = self.maker.make_ready();
         made.map_err(|error| self.no_segment(error))
+    }
+
+    fn fits(&self, payload: usize) -> bool {
+        self.offset + frame::size(payload) as u64 <= self.segment.len
+    }
+
+    /// What [`Writer::reserve`] would take from the disk, in bytes: nothing, or a segment.
+    #[must_use]
+    pub fn room_to_reserve(&self, payload: usize) -> u64 {
+        if self.fits(payload) || self.maker.has_ready() { 0 } else { self.maker.segment_bytes() }
     }
 
     /// Sequence of the last frame.
@@ -185,14 +195,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives the disk back what [`Writer::release`] keeps for use again: for when it is full. Says whether there was
-    /// anything.
+    /// Gives the disk back what [`Writer::release`] keeps for use again, and the segment that is ready unless a frame with
+    /// a payload of `payload` bytes needs it: for when it is full.
     ///
     /// # Errors
     /// [`WalError::Closed`] after the end of the epoch. Those of the file system.
-    pub fn give_back_spare(&mut self) -> Result<bool, WalError> {
+    pub fn give_back(&mut self, payload: usize) -> Result<(), WalError> {
         self.require_open()?;
-        self.maker.give_back_spare().map_err(|source| WalError::io(&epoch_dir(self.shard, self.epoch()), source))
+        let and_ready = self.fits(payload);
+        self.maker.give_back(and_ready).map_err(|source| WalError::io(&epoch_dir(self.shard, self.epoch()), source))
     }
 
     pub(crate) fn append_rewritten(&mut self, header: Header, payload: &[u8]) -> Result<(), WalError> {
@@ -215,10 +226,10 @@ impl Writer {
         self.require_open()?;
         let payload: usize = parts.iter().map(|part| part.len()).sum();
         self.require_fit(payload)?;
-        let size = frame::size(payload);
-        if self.offset + size as u64 > self.segment.len {
+        if !self.fits(payload) {
             self.roll()?;
         }
+        let size = frame::size(payload);
         let head = frame::encode(header, parts, self.place());
         let padding = [0; frame::ALIGN];
         let mut all = Vec::with_capacity(parts.len() + 2);

@@ -268,7 +268,7 @@ fn checkpoint_without_room_for_the_catalog_waits_or_takes_from_the_reserve() {
     let mark = Catalog::open(&rig.memory, 0).unwrap().progress().unwrap().mark;
     assert_eq!(mark.sequence, 0);
     rig.memory.set_capacity(used + 2 * RESERVE_BYTES);
-    rig.applier.reserve.fill_up().unwrap();
+    rig.applier.reserve.fill_up(0).unwrap();
     rig.memory.set_capacity(used + RESERVE_BYTES);
     assert!(rig.checkpoint().unwrap().is_none());
     let mark = Catalog::open(&rig.memory, 0).unwrap().progress().unwrap().mark;

@@ -312,7 +312,7 @@ impl Machine {
         let log = self.writer().log();
         if log.wants_next_segment() && !log.maker().is_ready() {
             // An error shows when the segment is needed.
-            let _ = log.maker().prepare();
+            let _ = log.maker().prepare(0);
         }
         let writer = self.writer();
         Ok(!writer.turns().is_empty() || writer.due(now).is_some())

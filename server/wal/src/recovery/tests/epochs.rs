@@ -248,7 +248,7 @@ fn segments_made_ahead_by_another_thread_are_taken_in_order() {
     let mut writer = owner.restart(&memory, 0);
     let maker = writer.maker();
     std::thread::scope(|scope| {
-        scope.spawn(move || (0..40).for_each(|_| maker.prepare().unwrap()));
+        scope.spawn(move || (0..40).for_each(|_| maker.prepare(0).unwrap()));
         for _ in 0..100 {
             owner.append(&mut writer, 150).unwrap();
         }

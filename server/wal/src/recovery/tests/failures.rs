@@ -142,7 +142,7 @@ fn full_disk_with_reserve() -> (MemoryFs, u64) {
     let memory = machine();
     let survey = Survey::read(&memory, SHARD, Mark::default(), None).unwrap();
     let mut writer = survey.begin(&fs(&memory), LARGE).unwrap();
-    writer.maker().reserve().fill_up().unwrap();
+    writer.maker().reserve().fill_up(0).unwrap();
     writer.append(&[&[1; 300]]).unwrap();
     let used = (1 << 40) - memory.free_bytes().unwrap();
     memory.set_capacity(used);
@@ -170,7 +170,7 @@ fn starts_on_a_disk_without_a_byte_left_take_from_the_reserve_until_it_is_empty(
     assert!(starts(&memory).is_err());
     assert_eq!(memory.read_dir(&wal_dir(SHARD)).unwrap().len(), dirs, "attempts leave no directories");
     memory.set_capacity(used + 10 * LARGE);
-    starts(&memory).unwrap().maker().reserve().fill_up().unwrap();
+    starts(&memory).unwrap().maker().reserve().fill_up(0).unwrap();
     memory.set_capacity((used + 10 * LARGE) - memory.free_bytes().unwrap());
     starts(&memory).unwrap();
     assert_eq!(
@@ -194,10 +194,13 @@ fn reserve_takes_no_room_that_is_needed_and_checkpoints_leave_half_of_it() {
     let memory = machine();
     let reserve = Reserve::new(fs(&memory), SHARD, LARGE);
     memory.set_capacity(2 * LARGE - 1);
-    reserve.fill_up().unwrap();
+    reserve.fill_up(0).unwrap();
+    assert!(!reserve.give_for_checkpoint(1));
+    memory.set_capacity(3 * LARGE);
+    reserve.fill_up(2 * LARGE + 1).unwrap();
     assert!(!reserve.give_for_checkpoint(1));
     memory.set_capacity(2 * LARGE);
-    reserve.fill_up().unwrap();
+    reserve.fill_up(0).unwrap();
     memory.set_capacity(LARGE);
     assert!(reserve.give_for_checkpoint(LARGE));
     assert_eq!(memory.free_bytes().unwrap(), LARGE / 2);
@@ -232,8 +235,8 @@ fn failed_sync_of_a_new_segment_ends_the_epoch_even_for_want_of_room() {
             let Faulty { memory, faulty, mut owner, mut writer } = faulty();
             faulty.fail(op, "wal", When::Nth(1), FaultKind::Errno(errno));
             if ahead {
-                assert!(writer.maker().prepare().is_err());
-                assert!(writer.maker().prepare().is_err(), "a failed sync is not tried again");
+                assert!(writer.maker().prepare(0).is_err());
+                assert!(writer.maker().prepare(0).is_err(), "a failed sync is not tried again");
                 assert!(!writer.maker().is_ready());
             }
             let end = loop {

@@ -78,7 +78,7 @@ impl Run {
             Step::Seal => self.owner.seal(&mut self.writer).unwrap(),
             Step::Checkpoint => self.owner.checkpoint(&mut self.writer).unwrap(),
             Step::LateCheckpoint => self.owner.late_checkpoint(&mut self.writer).unwrap(),
-            Step::Prepare => self.writer.maker().prepare().unwrap(),
+            Step::Prepare => self.writer.maker().prepare(0).unwrap(),
             Step::NoRoom(written) => self.no_room(*written),
             Step::Kill => self.restart(self.memory.power_loss(Loss::All, 0), self.owner.in_kernel),
             Step::PowerLoss(loss, seed) => self.restart(self.memory.power_loss(*loss, *seed), self.floor(&[*loss])),

@@ -27,7 +27,7 @@ fn script(memory: &MemoryFs, owner: &mut Owner) -> Result<(), WalError> {
                 _ => {}
             }
             if round == 4 && epoch == 0 {
-                writer.maker().prepare().map_err(|error| WalError::io("ahead of need", error))?;
+                writer.maker().prepare(0).map_err(|error| WalError::io("ahead of need", error))?;
             }
             if round == 5 {
                 owner.checkpoint(&mut writer)?;
