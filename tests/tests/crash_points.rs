@@ -97,6 +97,18 @@ impl World {
     /// Waits until the server is at this place.
     fn holds_at(&mut self, point: Point, nth: u64) {
         self.disk.stop_at(stop_at(point, nth));
+        self.is_held(point);
+    }
+
+    /// Starts the server, and waits until it is at this place.
+    fn starts_until(&mut self, point: Point) {
+        // Before it starts: it is there soon, and perhaps only once.
+        self.disk.stop_at(stop_at(point, 1));
+        self.server.restart_unawaited();
+        self.is_held(point);
+    }
+
+    fn is_held(&self, point: Point) {
         let reached = tokio::task::block_in_place(|| self.disk.wait_for_stop(BOUND));
         assert!(reached, "nothing came to where {} ({point:?})", point.0);
     }
@@ -136,8 +148,7 @@ async fn death_and_power_loss_at_each_place_lose_and_double_nothing() {
             // Every other start dies too, somewhere.
             if number % 2 == 0 {
                 let point = RECOVERY[(number / 2 + usize::from(how == Loss::All) * 4) % RECOVERY.len()];
-                world.server.restart_unawaited();
-                world.holds_at(point, 1);
+                world.starts_until(point);
                 let how = world.any_loss();
                 if world.dies(how) {
                     load.power_lost();
