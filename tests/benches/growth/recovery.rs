@@ -100,7 +100,7 @@ impl Drop for Server {
     }
 }
 
-/// Bytes that the logs of all shards have in use, in MiB: segments are as large as they are, so what has been appended.
+/// Appends until the logs of all shards have so many MiB; returns how many they have, by what was measured.
 fn append_until(port: u16, files: usize, mib: u64) -> io::Result<f64> {
     let mut appended = 0.0;
     while appended < mib as f64 {

@@ -25,7 +25,7 @@ struct Load {
     tenants: usize,
 }
 
-/// As most of `../shared/anchors.md`: sixteen producers over four connections.
+/// Sixteen producers over four connections, as in the comparison with peers.
 const USUAL: Load = Load { record: 1024, batch: 100, files: 100, producers: 16, connections: 4, tenants: 1 };
 /// Of an append, at the most, in bytes.
 const APPEND_BYTES: usize = 640 << 10;
