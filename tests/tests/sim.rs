@@ -37,7 +37,7 @@ use campaign::{Campaign, Child};
 /// Seeds of a normal run of the tests.
 const SEEDS: u64 = 150;
 /// Seeds that are run twice.
-const TWICE: u64 = 10;
+const TWICE: u64 = 50;
 
 #[test]
 fn same_seed_gives_the_same_trace() {

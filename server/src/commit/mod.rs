@@ -30,7 +30,7 @@ use crate::{
     shard::{
         Batch, SessionLink,
         decide::Channel,
-        ids::{FastMap, FileId, FileKey},
+        ids::{FastHash, FastMap, FileId, FileKey},
         operation::Action,
         record::{Encoder, SetId},
         state::Files,
@@ -95,7 +95,7 @@ pub enum ShardError {
 }
 
 /// Channels, by session and number.
-pub type Slots = HashSet<(u64, u32), foldhash::fast::RandomState>;
+pub type Slots = HashSet<(u64, u32), FastHash>;
 
 /// Bytes of the frame that is being built.
 #[derive(Debug)]

@@ -1,7 +1,13 @@
 //! Names of things that are never used twice.
 
+use foldhash::{SharedSeed, fast::FoldHasher};
 use inkpot_proto::path::{FilePath, TenantName};
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
 
 /// A file of a tenant by its path. Cheap to clone. Ordered by tenant, then path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,7 +95,26 @@ pub fn generation(id: FileId, salt: u64) -> u64 {
 
 /// A table of the hot path. Its hash is quicker than the standard one and seeded at random, which is enough where a bound
 /// keeps the table small (producers of a file) or the keys are ours; paths stay with the standard one.
-pub type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub type FastMap<K, V> = HashMap<K, V, FastHash>;
+
+/// Hash of a [`FastMap`]. Its seed is drawn like that of the standard one, from the system, where a simulation can pin it;
+/// foldhash would take it from addresses, too, and the order in which a table gives its items with it.
+#[derive(Clone, Debug)]
+pub struct FastHash(u64);
+
+impl Default for FastHash {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(0_u8))
+    }
+}
+
+impl BuildHasher for FastHash {
+    type Hasher = FoldHasher<'static>;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        FoldHasher::with_seed(self.0, SharedSeed::global_fixed())
+    }
+}
 
 /// Who writes, over reconnects.
 pub type ProducerId = Arc<str>;

@@ -5,7 +5,10 @@ use super::{
     facts::Acks,
     operations::{Courses, base},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+};
 
 /// What a file held at some time.
 pub struct Body<'a> {
@@ -98,13 +101,18 @@ fn piece_at(history: &History, courses: &Courses, body: &Body, offset: usize) ->
     let ends = ends.chain(body.is_part.then_some(rest.len())).filter(|len| (1..=rest.len()).contains(len));
     let mut ends: Vec<usize> = ends.collect();
     ends.sort_unstable();
-    // The longest first: other cuts may have been in the middle of it.
-    ends.into_iter().rev().find_map(|len| {
+    // The longest first: other cuts may have been in the middle of it. What came behind the cut begins there, though.
+    let mut pieces = ends.into_iter().rev().filter_map(|len| {
         let begins = |id: &AppendId| history.appends[*id].data.starts_with(&rest[..len]) && may_be_here(*id);
         let mut those = (0..history.appends.len()).filter(begins);
         let first = those.next()?;
         Some((those.next().is_none().then_some(first), len))
-    })
+    });
+    let longest = pieces.next()?;
+    let goes_on = |(_, len): &(Option<AppendId>, usize)| {
+        *len == rest.len() || piece_at(history, courses, body, offset + len).is_some()
+    };
+    Some(iter::once(longest).chain(pieces).find(goes_on).unwrap_or(longest))
 }
 
 /// Uploads that somebody saw, and when.

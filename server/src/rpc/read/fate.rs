@@ -36,7 +36,7 @@ impl Fate {
             Some(Gone::Deleted | Gone::Left) | None => {}
         }
         let next = successor.filter(|next| rotated_to == Some(next.generation));
-        let is_moving = next.as_ref().is_some_and(|next| next.key() == *asked);
+        let is_moving = next.as_ref().is_some_and(|next| has_path(next, asked));
         if rotated_to.is_some() && !is_archive && (key != *asked || is_moving) {
             Self::Rotated(next)
         } else if key == *asked {
@@ -54,8 +54,13 @@ pub(super) fn is_archive(view: &FileView, asked: &FileKey) -> bool {
         let state = view.state();
         (state.rotated_to, state.successor.clone())
     };
-    let is_moving = || successor.is_some_and(|next| rotated_to == Some(next.generation) && next.key() == *asked);
+    let is_moving = || successor.is_some_and(|next| rotated_to == Some(next.generation) && has_path(&next, asked));
     rotated_to.is_some() && view.key() == *asked && !is_moving()
+}
+
+/// Whether the path leads to the content: what is gone keeps the path that it had, while a rotated file may come back to it.
+fn has_path(view: &FileView, asked: &FileKey) -> bool {
+    view.key() == *asked && view.state().gone.is_none()
 }
 
 #[cfg(test)]

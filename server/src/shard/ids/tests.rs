@@ -43,6 +43,13 @@ fn generations_of_shards_epochs_and_counters_differ_and_are_never_0() {
     }
 }
 
+#[test]
+fn hashes_of_two_tables_differ() {
+    let (one, other) = (FastHash::default(), FastHash::default());
+    assert_eq!(one.hash_one(7), one.clone().hash_one(7));
+    assert_ne!(one.hash_one(7), other.hash_one(7), "whoever knows the code could choose keys that collide");
+}
+
 proptest! {
     #[test]
     fn ids_differ_when_anything_about_them_does(

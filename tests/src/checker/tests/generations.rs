@@ -200,6 +200,24 @@ fn part_of_an_append_is_invented_unless_somebody_cut_there() {
 }
 
 #[test]
+fn what_came_behind_a_cut_tells_where_the_cut_was() {
+    let mut tale = Tale::default();
+    let mut written: Vec<_> = (0..10).map(|_| tale.history.append("a", None, 10)).collect();
+    written.push(tale.write("a", 1, 0).0);
+    tale.carry_out(truncate("a", 1), &[2]);
+    tale.ask(truncate("b", 2), None);
+    let sent = tale.history.events.len();
+    tale.event(Event::Sent(written[0]));
+    let (offset, level) = (Some(1), Level::Synced);
+    tale.event(Event::Acked { append: written[0], offset, level, generation: 2, duplicate: false, sent });
+    // The 1 of append 10 and the 0 of append 0: the first two bytes of append 10 as well.
+    let [first, .., last] = &written[..] else { unreachable!() };
+    let bytes = [&tale.history.appends[*last].data[..1], &tale.history.appends[*first].data].concat();
+    tale.holds("a", 2, &[&bytes]);
+    assert_eq!(tale.judge(), []);
+}
+
+#[test]
 fn operation_that_is_undone_is_found() {
     let back = |generation| Violation::CameBack { file: "a".to_owned(), generation };
     for deed in [delete("a"), Deed::DeletePrefix { prefix: String::new() }, truncate("a", 0)] {

@@ -56,3 +56,11 @@ fn rotated_file_that_is_read_by_its_own_path_has_nothing_after_it() {
     assert_eq!(told(&rotated, "a@1.log", true), "left");
     assert_eq!(told(&rotated, "a.log", false), "rotated Some(2)");
 }
+
+#[test]
+fn rotated_file_that_came_back_to_the_path_is_what_the_path_leads_to() {
+    let back = content("a.log", None, Some(2), Some("a.log"));
+    back.state().successor.as_ref().unwrap().state().gone = Some(Gone::Replaced);
+    assert_eq!(told(&back, "a.log", false), "present", "a reader that goes on to what came after it comes here again");
+    assert!(is_archive(&back, &key("a.log")));
+}
