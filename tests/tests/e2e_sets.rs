@@ -216,6 +216,26 @@ async fn rename_over_shards_takes_bytes_producers_and_generation_along() {
     assert_eq!(list(&server).await, [paths[2].clone()]);
 }
 
+/// The file has its id again when it comes back, and at another path its old channels must not lead to it.
+#[tokio::test]
+async fn channel_of_a_file_that_left_stays_behind_when_it_comes_back() {
+    let server = server();
+    let paths = paths_by_shard(&server, "find/").await;
+    let (from, over) = (&paths[1], &paths[0]);
+    let back = paths_by_shard(&server, "back/").await[1].clone();
+    let mut session = server.session().await;
+    append(&mut session, from, "w", "hello").await;
+    let opened = session.opened(open_as(1, from, "w", 1)).await;
+    rename(from, over).on(&server).await.unwrap();
+    rename(over, &back).on(&server).await.unwrap();
+    let seq = opened.last_seq + 1;
+    let nack = session.write(1, seq, "lost").await.unwrap_err();
+    assert_nack(&nack, 1, seq, Code::FailedPrecondition, ErrorReason::GenerationChanged);
+    assert_content(&server, &back, b"hello").await;
+    append(&mut session, from, "w", "anew").await;
+    assert_content(&server, from, b"anew").await;
+}
+
 #[tokio::test]
 async fn follower_of_a_file_that_left_is_told_so() {
     let server = server();

@@ -253,7 +253,7 @@ impl ShardWriter {
     }
 
     /// Channels that were opened with the path that the file had do not lead to it any more.
-    fn leave_behind(&mut self, id: FileId) {
+    pub(super) fn leave_behind(&mut self, id: FileId) {
         if self.files.get(id).is_some_and(|file| file.channels > 0) {
             self.channels.values_mut().filter(|channel| channel.file == id).for_each(|channel| channel.stale = true);
         }

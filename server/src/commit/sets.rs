@@ -358,6 +358,10 @@ impl ShardWriter {
         self.record(&Record::Settle { id, commit }, now);
         for (effect, key) in effects {
             if commit {
+                // It may come back, with the same id.
+                if let Effect::Leave { id } = effect {
+                    self.leave_behind(id);
+                }
                 self.add_effect(effect, &[&key]);
             } else {
                 let has_row = self.catalog.by_key(&key)?.is_some();

@@ -193,8 +193,9 @@ impl Files {
             Arc::new(FileView::at(place, shard, id, stored.row.generation, state))
         });
         let bytes = stored.row.content.compressed.unwrap_or(stored.row.end);
-        let mut file = from_catalog(stored, Some(view), shard);
-        file.sequence = sequence;
+        // Channels from before it left, and came back, still count.
+        let channels = self.get(id).map_or(0, |file| file.channels);
+        let mut file = File { sequence, channels, ..from_catalog(stored, Some(view), shard) };
         let (end, content) = (file.end, std::mem::take(&mut file.content));
         // It counts for its tenant here from now on.
         (file.end, file.created) = (0, false);
